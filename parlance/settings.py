@@ -1,0 +1,99 @@
+"""What the environment decides, read once into a frozen value. docs/settings.md lists every name; a test compares."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from parlance.errors import SettingsError
+
+
+class Secret(str):
+    """A string that does not show itself: `repr` and `str.format` of a settings value never print it."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return "Secret('***')" if self else "Secret('')"
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Durations are seconds. Every field says which variable sets it; `read` is the only reader of the environment."""
+
+    data_dir: Path = Path("data")  # PARLANCE_DATA
+    redis_url: str = field(default="", repr=False)  # REDIS_URL; "" starts the embedded store
+    anthropic_api_key: Secret = Secret("")  # ANTHROPIC_API_KEY; "" asks the demo responder
+    anthropic_base_url: str = "https://api.anthropic.com"  # ANTHROPIC_BASE_URL
+    secret_key: Secret = Secret("")  # SECRET_KEY; "" makes one and keeps it in the data folder
+    host: str = "127.0.0.1"  # HOST
+    port: int = 8000  # PORT
+    workers: int = 2  # WEB_CONCURRENCY
+    trusted_proxies: int = 0  # PARLANCE_TRUSTED_PROXIES
+    public_url: str = ""  # PARLANCE_PUBLIC_URL; "" means http://HOST:PORT
+    log_text: bool = False  # PARLANCE_LOG_TEXT
+    answer_deadline_s: float = 180.0  # PARLANCE_ANSWER_DEADLINE_S
+    grace_s: int = 30  # PARLANCE_GRACE_S
+    session_days: int = 30  # PARLANCE_SESSION_DAYS
+
+    @property
+    def demo(self) -> bool:
+        """True where no key is set, so that the demo responder answers."""
+        return not self.anthropic_api_key
+
+    @property
+    def base(self) -> str:
+        """The address under which browsers reach this server, without a slash at its end."""
+        return self.public_url or f"http://{self.host}:{self.port}"
+
+
+def read(environ: Mapping[str, str] = os.environ) -> Settings:
+    """The settings in `environ`. Raises SettingsError for a value that makes no sense."""
+    default = Settings()
+    return Settings(
+        data_dir=Path(environ.get("PARLANCE_DATA") or default.data_dir).absolute(),
+        redis_url=_url(environ, "REDIS_URL", "", ("redis", "rediss", "unix", "redis+cluster", "rediss+cluster")),
+        anthropic_api_key=Secret(environ.get("ANTHROPIC_API_KEY", "")),
+        anthropic_base_url=_url(environ, "ANTHROPIC_BASE_URL", default.anthropic_base_url, ("http", "https")).rstrip("/"),
+        secret_key=Secret(environ.get("SECRET_KEY", "")),
+        host=environ.get("HOST") or default.host,
+        port=_whole(environ, "PORT", default.port, 1, 65535),
+        workers=_whole(environ, "WEB_CONCURRENCY", default.workers, 1, 256),
+        trusted_proxies=_whole(environ, "PARLANCE_TRUSTED_PROXIES", default.trusted_proxies, 0, 16),
+        public_url=_url(environ, "PARLANCE_PUBLIC_URL", "", ("http", "https")).rstrip("/"),
+        log_text=_yes(environ, "PARLANCE_LOG_TEXT"),
+        answer_deadline_s=float(_whole(environ, "PARLANCE_ANSWER_DEADLINE_S", int(default.answer_deadline_s), 5, 3600)),
+        grace_s=_whole(environ, "PARLANCE_GRACE_S", default.grace_s, 1, 3600),
+        session_days=_whole(environ, "PARLANCE_SESSION_DAYS", default.session_days, 1, 400),
+    )
+
+
+def _whole(environ: Mapping[str, str], name: str, default: int, least: int, most: int) -> int:
+    text = environ.get(name, "").strip()
+    if not text:
+        return default
+    if not text.isdecimal() or not least <= int(text) <= most:
+        raise SettingsError(f"{name} is {text!r}: give a whole number from {least} to {most}, or leave it unset for {default}.")
+    return int(text)
+
+
+def _yes(environ: Mapping[str, str], name: str) -> bool:
+    text = environ.get(name, "").strip().lower()
+    if text in ("", "0", "false", "no", "off"):
+        return False
+    if text in ("1", "true", "yes", "on"):
+        return True
+    raise SettingsError(f"{name} is {text!r}: give 1 or 0.")
+
+
+def _url(environ: Mapping[str, str], name: str, default: str, schemes: tuple[str, ...]) -> str:
+    text = environ.get(name, "").strip()
+    if not text:
+        return default
+    if urlsplit(text).scheme not in schemes:
+        # The value may hold a password, so it is not repeated here.
+        raise SettingsError(f"{name} must begin with one of {', '.join(s + '://' for s in schemes)}.")
+    return text

@@ -1,0 +1,1 @@
+"""The adapter to Redis: one client, one file of keys, one file per Lua script."""
