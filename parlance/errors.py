@@ -15,6 +15,7 @@
     │   ├─ BudgetExhausted   402
     │   └─ Unavailable       503        store or model out of reach
     ├─ StoreUnavailable                 Redis did not answer in time; the border of `store/`
+    ├─ StoreNotStarted                  the embedded store could not be started; says why and what to do
     ├─ Fenced                           another worker owns the turn now: stop at once, write nothing
     ├─ SiteFileError                    mistakes in a site file, each with its file and line
     └─ SettingsError                    an environment variable that makes no sense
@@ -140,3 +141,7 @@ class SiteFileError(ParlanceError):
     def __init__(self, mistakes: Sequence[Mistake]) -> None:
         super().__init__("\n".join(str(mistake) for mistake in mistakes))
         self.mistakes = list(mistakes)
+
+
+class StoreNotStarted(ParlanceError):
+    """The embedded store could not be started. The message says why and what to do."""
