@@ -19,7 +19,7 @@ from parlance.settings import Secret, Settings
 SAID = frozenset({"text", "prompt", "answer", "arguments", "result"})
 
 _LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
-_SHORTEST_SECRET = 6  # masking anything shorter would make holes in ordinary words
+_SHORTEST = 6  # masking anything shorter would make holes in ordinary words
 
 _events = logging.getLogger("parlance")
 
@@ -129,5 +129,5 @@ def _shown(value: Any) -> str:
 def _secrets(settings: Settings) -> frozenset[str]:
     password = urlsplit(settings.redis_url).password if settings.redis_url else None
     known = (settings.anthropic_api_key, settings.secret_key, password or "")
-    as_in_json = (json.dumps(str(secret), ensure_ascii=False)[1:-1] for secret in known if len(secret) >= _SHORTEST_SECRET)
+    as_in_json = (json.dumps(str(secret), ensure_ascii=False)[1:-1] for secret in known if len(secret) >= _SHORTEST)
     return frozenset(as_in_json)

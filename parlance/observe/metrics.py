@@ -30,7 +30,7 @@ class Metrics:
     def __init__(self, registry: CollectorRegistry | None = None) -> None:
         self.registry = registry or CollectorRegistry()
         counter, gauge, histogram = self._counter, self._gauge, self._histogram
-        self._first_text = histogram("first_text_seconds", "From the request to the answer's first text", _FIRST_S, "site")
+        self._first_text = histogram("first_text_seconds", "From request to the answer's first text", _FIRST_S, "site")
         self._added = histogram("added_latency_seconds", "Our own part of that, without the upstream's", _OWN_S)
         self._streams = gauge("open_streams", "Answer streams open now")
         self._tokens = counter("tokens", "Tokens as the provider counted them", "site", "model", "kind")
