@@ -1,0 +1,147 @@
+"""The sites in the store. Reading is what every request does, so a worker keeps what it has read.
+
+A kept site is asked after at most every `FRESH_S` seconds, by its version alone. When the store is out of reach it is
+served as it was last seen: an answer in yesterday's voice is better than none.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+
+from parlance.errors import Mistake, SiteFileError, SiteNotFound, StoreUnavailable
+from parlance.site import Site
+from parlance.sites import form, yamlfile
+from parlance.sites.kinds import SITE_KEY
+from parlance.sites.rules import TRUSTING, Rules
+from parlance.store import keys
+from parlance.store.client import Store
+
+FRESH_S = 2.0
+ABSENT = 1000  # how many keys of no site are remembered; a visitor may ask for any
+
+_PUBLISH = resources.files("parlance.sites").joinpath("publish.lua").read_text("utf-8")
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """One published version. `at` is seconds since 1970."""
+
+    number: int
+    at: int
+    message: str
+
+
+@dataclass(slots=True)
+class _Kept:
+    """What was last seen of a key: its site, or that it has none."""
+
+    site: Site | None
+    asked_at: float
+
+
+class Library:
+    """All sites. `rules` is what new ones are checked against."""
+
+    def __init__(self, store: Store, rules: Rules = TRUSTING, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._store = store
+        self._rules = rules
+        self._clock = clock
+        self._kept: dict[str, _Kept] = {}
+        self._absent: dict[str, _Kept] = {}
+
+    def get(self, key: str) -> Site:
+        """The published site. Raises SiteNotFound; StoreUnavailable for a site not seen before the store went away."""
+        if not SITE_KEY.fullmatch(key):
+            raise SiteNotFound(f"{key[:80]!r} cannot be a site's key")
+        kept = self._kept.get(key) or self._absent.get(key)
+        if kept is None or self._clock() - kept.asked_at >= FRESH_S:
+            kept = self._asked_again(key, kept)
+        if kept.site is None:
+            raise SiteNotFound(f"there is no site {key!r}")
+        return kept.site
+
+    def all(self) -> list[Site]:
+        """Every site, by key."""
+        named = sorted(member.decode() for member in self._store.do("SMEMBERS", keys.sites()))
+        found = self._store.many([("HMGET", keys.site(key), "version", "json") for key in named])
+        return [form.from_json(text, int(version)) for version, text in found if text is not None]
+
+    def read(self, paths: Iterable[str | Path]) -> yamlfile.Reading:
+        """The sites in these files, by this house's rules; the store is not asked. Raises SiteFileError."""
+        return yamlfile.read(paths, self._rules)
+
+    def apply(self, sites: Sequence[Site], message: str = "") -> list[Site]:
+        """Publishes these sites and gives them back with their versions; what is unchanged keeps its version.
+
+        All are checked before the first is stored: SiteFileError names what is wrong, with the key in the file's place.
+        """
+        if mistakes := [mistake for site in sites for mistake in self._mistakes(site)]:
+            raise SiteFileError(mistakes)
+        if sites:
+            # First their names, on whatever node those are: a name without a site is passed over by `all`.
+            self._store.do("SADD", keys.sites(), *(site.key for site in sites))
+        return [self._publish(site, message) for site in sites]
+
+    def export(self, key: str) -> str:
+        """The site file of a published site, as it is in the store now."""
+        if (site := self._fetched(key)) is None:
+            raise SiteNotFound(f"there is no site {key!r}")
+        return yamlfile.write(site)
+
+    def versions(self, key: str) -> list[Version]:
+        """What was published of a site, newest first."""
+        rows = self._store.do("HGETALL", keys.site_versions(key))
+        found = [(int(number), json.loads(row)) for number, row in rows.items()]
+        return [Version(number, row["at"], row["message"]) for number, row in sorted(found, key=lambda each: -each[0])]
+
+    def version(self, key: str, number: int) -> Site:
+        """A site as it was published once. Raises SiteNotFound."""
+        row = self._store.do("HGET", keys.site_versions(key), number)
+        if row is None:
+            raise SiteNotFound(f"there is no version {number} of site {key!r}")
+        return form.from_json(json.loads(row)["json"], number)
+
+    def _asked_again(self, key: str, kept: _Kept | None) -> _Kept:
+        try:
+            return self._remember(key, self._current(key, kept.site if kept else None))
+        except StoreUnavailable:
+            if kept is None or kept.site is None:
+                raise
+            return kept
+
+    def _current(self, key: str, known: Site | None) -> Site | None:
+        """The site as the store has it; the one that is known already, if its version still stands."""
+        if known is None:
+            return self._fetched(key)
+        version = self._store.do("HGET", keys.site(key), "version")
+        return known if version is not None and int(version) == known.version else self._fetched(key)
+
+    def _fetched(self, key: str) -> Site | None:
+        version, text = self._store.do("HMGET", keys.site(key), "version", "json")
+        return None if text is None else form.from_json(text, int(version))
+
+    def _remember(self, key: str, site: Site | None) -> _Kept:
+        kept = _Kept(site, self._clock())
+        self._kept.pop(key, None)
+        self._absent.pop(key, None)
+        (self._absent if site is None else self._kept)[key] = kept
+        while len(self._absent) > ABSENT:
+            del self._absent[next(iter(self._absent))]
+        return kept
+
+    def _mistakes(self, site: Site) -> list[Mistake]:
+        _, problems = form.read(form.write(site), self._rules)
+        return [Mistake(site.key, 1, ".".join(path), message) for path, message in problems]
+
+    def _publish(self, site: Site, message: str) -> Site:
+        text = form.to_json(site)
+        where = (keys.site(site.key), keys.site_versions(site.key))
+        version, _ = self._store.do("EVAL", _PUBLISH, len(where), *where, text, message)
+        published = form.from_json(text, int(version))
+        self._remember(site.key, published)
+        return published
