@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
+WALK = {"parlance.turns", "parlance.runner", "parlance.booking"}  # one visitor message, from begin to done
 WORDS = {f"parlance.{name}" for name in ("errors", "events", "ids", "phrases", "settings", "site")}
 
 # From the ground up. A module belongs to the longest name that begins its own; what stands nowhere is domain.
@@ -19,13 +20,13 @@ FLOORS = (
     {"parlance.observe"},  # everyone may log
     {"parlance.store", "parlance.claude", "parlance.web"},
     {"domain"},
-    {"parlance.turns", "parlance.runner"},
+    WALK,
     {"parlance.services"},
     {"blueprints"},
     {"app"},
     {"wsgi", "serve"},
 )
-NEIGHBOURS = (WORDS, {"parlance.turns", "parlance.runner"})  # rooms of one floor that may meet, in one direction
+NEIGHBOURS = (WORDS, WALK)  # rooms of one floor that may meet, in one direction
 
 KEEPERS = {
     "flask": ("blueprints", "app"),
