@@ -132,7 +132,8 @@ class Mistake:
     message: str
 
     def __str__(self) -> str:
-        return f"{self.file}:{self.line}: {self.where}: {self.message}" if self.where else f"{self.file}:{self.line}: {self.message}"
+        where = f"{self.where}: " if self.where else ""
+        return f"{self.file}:{self.line}: {where}{self.message}"
 
 
 class SiteFileError(ParlanceError):

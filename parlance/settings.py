@@ -20,15 +20,18 @@ class Secret(str):
         return "Secret('***')" if self else "Secret('')"
 
 
+NO_SECRET = Secret("")
+
+
 @dataclass(frozen=True, slots=True)
 class Settings:
     """Durations are seconds. Every field says which variable sets it; `read` is the only reader of the environment."""
 
     data_dir: Path = Path("data")  # PARLANCE_DATA
     redis_url: str = field(default="", repr=False)  # REDIS_URL; "" starts the embedded store
-    anthropic_api_key: Secret = Secret("")  # ANTHROPIC_API_KEY; "" asks the demo responder
+    anthropic_api_key: Secret = NO_SECRET  # ANTHROPIC_API_KEY; "" asks the demo responder
     anthropic_base_url: str = "https://api.anthropic.com"  # ANTHROPIC_BASE_URL
-    secret_key: Secret = Secret("")  # SECRET_KEY; "" makes one and keeps it in the data folder
+    secret_key: Secret = NO_SECRET  # SECRET_KEY; "" makes one and keeps it in the data folder
     host: str = "127.0.0.1"  # HOST
     port: int = 8000  # PORT
     workers: int = 2  # WEB_CONCURRENCY
@@ -36,6 +39,7 @@ class Settings:
     public_url: str = ""  # PARLANCE_PUBLIC_URL; "" means http://HOST:PORT
     log_text: bool = False  # PARLANCE_LOG_TEXT
     answer_deadline_s: float = 180.0  # PARLANCE_ANSWER_DEADLINE_S
+    upstream_stall_s: float = 60.0  # PARLANCE_UPSTREAM_STALL_S
     grace_s: int = 30  # PARLANCE_GRACE_S
     session_days: int = 30  # PARLANCE_SESSION_DAYS
 
@@ -57,7 +61,9 @@ def read(environ: Mapping[str, str] = os.environ) -> Settings:
         data_dir=Path(environ.get("PARLANCE_DATA") or default.data_dir).absolute(),
         redis_url=_url(environ, "REDIS_URL", "", ("redis", "rediss", "unix", "redis+cluster", "rediss+cluster")),
         anthropic_api_key=Secret(environ.get("ANTHROPIC_API_KEY", "")),
-        anthropic_base_url=_url(environ, "ANTHROPIC_BASE_URL", default.anthropic_base_url, ("http", "https")).rstrip("/"),
+        anthropic_base_url=_url(environ, "ANTHROPIC_BASE_URL", default.anthropic_base_url, ("http", "https")).rstrip(
+            "/"
+        ),
         secret_key=Secret(environ.get("SECRET_KEY", "")),
         host=environ.get("HOST") or default.host,
         port=_whole(environ, "PORT", default.port, 1, 65535),
@@ -66,6 +72,7 @@ def read(environ: Mapping[str, str] = os.environ) -> Settings:
         public_url=_url(environ, "PARLANCE_PUBLIC_URL", "", ("http", "https")).rstrip("/"),
         log_text=_yes(environ, "PARLANCE_LOG_TEXT"),
         answer_deadline_s=float(_whole(environ, "PARLANCE_ANSWER_DEADLINE_S", int(default.answer_deadline_s), 5, 3600)),
+        upstream_stall_s=float(_whole(environ, "PARLANCE_UPSTREAM_STALL_S", int(default.upstream_stall_s), 1, 600)),
         grace_s=_whole(environ, "PARLANCE_GRACE_S", default.grace_s, 1, 3600),
         session_days=_whole(environ, "PARLANCE_SESSION_DAYS", default.session_days, 1, 400),
     )
@@ -76,7 +83,8 @@ def _whole(environ: Mapping[str, str], name: str, default: int, least: int, most
     if not text:
         return default
     if not text.isdecimal() or not least <= int(text) <= most:
-        raise SettingsError(f"{name} is {text!r}: give a whole number from {least} to {most}, or leave it unset for {default}.")
+        allowed = f"a whole number from {least} to {most}"
+        raise SettingsError(f"{name} is {text!r}: give {allowed}, or leave it unset for {default}.")
     return int(text)
 
 

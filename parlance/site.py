@@ -8,10 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from types import MappingProxyType
 from typing import Any
-
-NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 # A text, or texts by language tag: {"en": "...", "de": "..."}.
 Words = str | Mapping[str, str]
@@ -74,7 +71,7 @@ class Passage:
 class Http:
     method: str
     url: str
-    headers: Mapping[str, str] = NOTHING
+    headers: Mapping[str, str] = field(default_factory=dict)
     timeout_s: float = 10.0
 
 
@@ -182,7 +179,7 @@ class Site:
     memory: Memory = Memory()
     limits: Limits = Limits()
     budgets: Budgets = Budgets()
-    fallbacks: Mapping[str, Words] = NOTHING  # by error code
+    fallbacks: Mapping[str, Words] = field(default_factory=dict)  # by error code
     widget: Widget = Widget()
     identity: Identity | None = None
     privacy: Privacy = Privacy()

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from parlance.errors import Mistake, SiteFileError, SiteNotFound, StoreUnavailable
 from parlance.site import Site
-from parlance.sites import form, yamlfile
+from parlance.sites import form, origins, yamlfile
 from parlance.sites.kinds import SITE_KEY
 from parlance.sites.rules import TRUSTING, Rules
 from parlance.store import keys
@@ -53,6 +53,8 @@ class Library:
         self._clock = clock
         self._kept: dict[str, _Kept] = {}
         self._absent: dict[str, _Kept] = {}
+        self._origins: tuple[list[str], ...] = ()
+        self._origins_at = -FRESH_S
 
     def get(self, key: str) -> Site:
         """The published site. Raises SiteNotFound; StoreUnavailable for a site not seen before the store went away."""
@@ -65,11 +67,20 @@ class Library:
             raise SiteNotFound(f"there is no site {key!r}")
         return kept.site
 
+    def keys(self) -> list[str]:
+        """The keys of all sites, in order."""
+        return sorted(member.decode() for member in self._store.do("SMEMBERS", keys.sites()))
+
     def all(self) -> list[Site]:
         """Every site, by key."""
-        named = sorted(member.decode() for member in self._store.do("SMEMBERS", keys.sites()))
-        found = self._store.many([("HMGET", keys.site(key), "version", "json") for key in named])
+        found = self._store.many([("HMGET", keys.site(key), "version", "json") for key in self.keys()])
         return [form.from_json(text, int(version)) for version, text in found if text is not None]
+
+    def any_allows(self, origin: str) -> bool:
+        """Whether some site allows this origin: a preflight does not say which site it is about."""
+        if self._clock() - self._origins_at >= FRESH_S:
+            self._ask_for_origins()
+        return any(origins.allows(entries, origin) for entries in self._origins)
 
     def read(self, paths: Iterable[str | Path]) -> yamlfile.Reading:
         """The sites in these files, by this house's rules; the store is not asked. Raises SiteFileError."""
@@ -83,8 +94,7 @@ class Library:
         if mistakes := [mistake for site in sites for mistake in self._mistakes(site)]:
             raise SiteFileError(mistakes)
         if sites:
-            # First their names, on whatever node those are: a name without a site is passed over by `all`.
-            self._store.do("SADD", keys.sites(), *(site.key for site in sites))
+            self._list(sites)
         return [self._publish(site, message) for site in sites]
 
     def export(self, key: str) -> str:
@@ -105,6 +115,15 @@ class Library:
         if row is None:
             raise SiteNotFound(f"there is no version {number} of site {key!r}")
         return form.from_json(json.loads(row)["json"], number)
+
+    def _ask_for_origins(self) -> None:
+        try:
+            listed = self._store.do("HGETALL", keys.origins())
+        except StoreUnavailable:
+            if not self._origins:
+                raise
+        else:
+            self._origins, self._origins_at = tuple(json.loads(entries) for entries in listed.values()), self._clock()
 
     def _asked_again(self, key: str, kept: _Kept | None) -> _Kept:
         try:
@@ -137,6 +156,12 @@ class Library:
     def _mistakes(self, site: Site) -> list[Mistake]:
         _, problems = form.read(form.write(site), self._rules)
         return [Mistake(site.key, 1, ".".join(path), message) for path, message in problems]
+
+    def _list(self, sites: Sequence[Site]) -> None:
+        """The sites' names and origins, first and on whatever nodes those are: `all` passes over a name without a site."""
+        listed = [part for site in sites for part in (site.key, json.dumps(site.origins))]
+        self._store.many([("SADD", keys.sites(), *(site.key for site in sites)), ("HSET", keys.origins(), *listed)])
+        self._origins_at = -FRESH_S
 
     def _publish(self, site: Site, message: str) -> Site:
         text = form.to_json(site)

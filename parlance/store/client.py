@@ -24,6 +24,11 @@ ANSWER_S = 0.8
 COOL_S = 0.25
 
 Command = Sequence[Any]
+Entry = tuple[str, str, bytes]
+
+
+class Refused(Exception):
+    """A stream did not take an entry, because its id is not above the last one."""
 
 
 class Store:
@@ -50,6 +55,14 @@ class Store:
 
     def many(self, commands: Sequence[Command]) -> list[Any]:
         """Several commands in one round trip, not atomic. A command that Redis refuses raises, as with `do`."""
+        replies = self.each(commands)
+        for reply in replies:
+            if isinstance(reply, Exception):
+                raise reply
+        return replies
+
+    def each(self, commands: Sequence[Command]) -> list[Any]:
+        """As `many`, but a command that Redis refuses leaves its ResponseError in its place of the list."""
         if not commands:
             return []
 
@@ -57,9 +70,23 @@ class Store:
             with self.redis.pipeline(transaction=False) as pipe:
                 for command in commands:
                     pipe.execute_command(*command)
-                return list(pipe.execute())
+                return list(pipe.execute(raise_on_error=False))
 
-        return self._guarded(send)
+        replies = self._guarded(send)
+        for reply in replies:
+            if isinstance(reply, (redis.ConnectionError, redis.TimeoutError)):  # one node of a Cluster
+                raise StoreUnavailable("a Redis node did not answer") from reply
+        return replies
+
+    def append(self, entries: Sequence[Entry]) -> list[Refused | None]:
+        """Append `(stream, id, frame)` entries in one round trip. An entry whose id is not above the stream's last one
+        comes back as Refused: it is there already, or a later epoch has fenced it off."""
+        replies = self.each([("XADD", stream, entry_id, "f", frame) for stream, entry_id, frame in entries])
+        return [Refused(str(reply)) if isinstance(reply, redis.ResponseError) else None for reply in replies]
+
+    def listen(self) -> Any:
+        """A client of its own for pub/sub: it waits without a time limit, so it must not share the others' pool."""
+        return _connect(self.url, 4, answer_s=None).pubsub(ignore_subscribe_messages=True)
 
     def run(self, script: str, keys: Sequence[str], args: Sequence[Any] = ()) -> Any:
         """The Lua script `lua/<script>.lua`, by its hash. Its header says what it takes and returns."""
@@ -80,16 +107,18 @@ class Store:
             raise StoreUnavailable(f"Redis did not answer: {type(error).__name__}") from error
 
 
-def _connect(url: str, connections: int) -> Any:
+def _connect(url: str, connections: int, answer_s: float | None = ANSWER_S) -> Any:
     options: dict[str, Any] = {
         "socket_connect_timeout": CONNECT_S,
-        "socket_timeout": ANSWER_S,
+        "socket_timeout": answer_s,
         "retry": Retry(NoBackoff(), 0),
     }
     scheme, _, rest = url.partition("://")
     if scheme.endswith("+cluster"):
         # "redis+cluster://a:7000,b:7001": any node of the cluster leads to the rest.
-        nodes = [ClusterNode(host, int(port)) for host, port in (part.rsplit(":", 1) for part in rest.strip("/").split(","))]
-        return RedisCluster(startup_nodes=nodes, ssl=scheme.startswith("rediss"), cluster_error_retry_attempts=1, **options)
+        addresses = (part.rsplit(":", 1) for part in rest.strip("/").split(","))
+        nodes = [ClusterNode(host, int(port)) for host, port in addresses]
+        tls = scheme.startswith("rediss")
+        return RedisCluster(startup_nodes=nodes, ssl=tls, cluster_error_retry_attempts=1, **options)
     pool = redis.BlockingConnectionPool.from_url(url, max_connections=connections, timeout=ANSWER_S, **options)
     return redis.Redis(connection_pool=pool)

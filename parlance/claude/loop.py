@@ -1,0 +1,252 @@
+"""Answering one turn: which model, which attempt, what to do with each end. Everything that happens comes out as a
+step: text to show, a reset, a call for the ledger, and last the end."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from parlance import ids
+from parlance.claude import errors
+from parlance.claude.client import Client
+from parlance.claude.errors import UpstreamError
+from parlance.claude.models import Model, Usage
+from parlance.claude.request import Said, build
+from parlance.claude.retry import Policy
+from parlance.claude.stream import Stream, pieces
+
+RESTARTS = 1  # answers that broke after the first word and are begun anew
+CONTINUATIONS = 3  # of a `pause_turn`
+LETTERS_A_TOKEN = 3  # to reckon what was said when the provider could not tell any more
+
+
+class Stopped(BaseException):
+    """Raised inside an interruptible wait, when somebody stops the turn. No error: nothing catches it by accident."""
+
+
+class Stop(Protocol):
+    """The turn's abort signal."""
+
+    @property
+    def reason(self) -> str: ...
+    def interruptible(self) -> AbstractContextManager[None]: ...
+    def sleep(self, seconds: float) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What to ask. `tries` are the conversations to try in turn, each shorter than the one before, should the model
+    find the first too long. `deadline` is on the loop's clock, in seconds."""
+
+    system: str
+    tries: Sequence[Sequence[Said]]
+    models: Sequence[Model]
+    max_tokens: int
+    user: str
+    deadline: float
+
+
+@dataclass(slots=True)
+class Call:
+    """One upstream call, for the ledger. `at` is seconds since the epoch; durations are seconds, -1.0 for not yet."""
+
+    model: Model
+    retries: int
+    at: float
+    began: float
+    id: str = field(default_factory=ids.call)
+    usage: Usage = field(default_factory=Usage)
+    first_token: float = -1.0
+    duration: float = -1.0
+    stop_reason: str = ""
+    error: str = ""
+    request_id: str = ""
+    estimated: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Opening:
+    """A call is about to be made: if this process dies, this is all that is known of it."""
+
+    call: Call
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Reset:
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """The end. `code` is "" where there is an answer, whole or not: then `complete` says which, and `text` is what the
+    visitor keeps of it. Else the protocol's error code, and whether asking again may help."""
+
+    text: str
+    stop_reason: str
+    complete: bool
+    code: str = ""
+    retry: bool = False
+    retry_after: float | None = None
+
+
+Step = Opening | Text | Reset | Call | Ended
+
+
+class Claude:
+    """`clock` is monotonic seconds, `wall` seconds since the epoch."""
+
+    def __init__(
+        self,
+        client: Client,
+        policy: Policy | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        wall: Callable[[], float] = time.time,
+    ) -> None:
+        self._client = client
+        self._policy = policy or Policy()
+        self._clock = clock
+        self._wall = wall
+
+    def answer(self, question: Question, stop: Stop) -> Iterator[Step]:
+        """Answer a question. Ends with exactly one Ended; each Opening is followed by its Call."""
+        return _Answering(self._client, self._policy, self._clock, self._wall, question, stop).steps()
+
+
+class _Answering:
+    """The state of one answer: what the visitor sees (`shown`), and how often was tried."""
+
+    def __init__(self, client: Client, policy: Policy, clock: Any, wall: Any, question: Question, stop: Stop) -> None:
+        self.client, self.policy, self.clock, self.wall = client, policy, clock, wall
+        self.question, self.stop = question, stop
+        self.shown: list[str] = []
+        self.spoken = False  # by the present attempt
+        self.restarts = 0
+        self.shorter = 0
+        self.calls = 0
+        self.error: UpstreamError | None = None
+
+    def steps(self) -> Iterator[Step]:
+        for model in self.question.models:
+            ended = yield from self._ask(model)
+            if ended:
+                yield ended
+                return
+        yield self._failed()
+
+    def _ask(self, model: Model) -> Generator[Step, None, Ended | None]:
+        """Ask one model until it answers or there is no point any more. Returns the end, or None for: try another."""
+        attempts = 0
+        while True:
+            attempts += 1
+            try:
+                return (yield from self._attempt(model))
+            except Stopped:
+                return Ended("".join(self.shown), self.stop.reason, complete=False)
+            except UpstreamError as error:
+                self.error = error
+            if self.error.code == errors.TOO_LONG and self.shorter + 1 < len(self.question.tries):
+                self.shorter += 1
+                continue
+            if self.shown and self.restarts >= RESTARTS:
+                return self._failed()
+            wait = self.policy.delay(attempts, self.error, self.question.deadline - self.clock())
+            if wait is None:
+                return None if self.error.elsewhere else self._failed()
+            self.restarts += bool(self.shown)
+            try:
+                self.stop.sleep(wait)
+            except Stopped:
+                return Ended("".join(self.shown), self.stop.reason, complete=False)
+
+    def _attempt(self, model: Model) -> Generator[Step, None, Ended]:
+        """One answer of one model: one call, and more where the provider pauses it."""
+        begun: list[dict[str, Any]] = []
+        self.spoken = False
+        for _ in range(CONTINUATIONS + 1):
+            stream = yield from self._call(model, begun)
+            if stream.stop_reason != "pause_turn":
+                break
+            begun = [*begun, {"role": "assistant", "content": stream.blocks}]
+        return self._judge(stream)
+
+    def _call(self, model: Model, begun: list[dict[str, Any]]) -> Generator[Step, None, Stream]:
+        call, stream = Call(model, self.calls, self.wall(), self.clock()), Stream()
+        self.calls += 1
+        yield Opening(call)
+        asked = self.question
+        params = build(model, asked.system, asked.tries[self.shorter], asked.max_tokens, asked.user)
+        params["messages"] = [*params["messages"], *begun]
+        failure: UpstreamError | Stopped | None = None
+        try:
+            with self.stop.interruptible(), self.client.open(params) as opened:
+                call.request_id = opened.request_id
+                for text in pieces(opened.chunks, stream):
+                    if call.first_token < 0:
+                        call.first_token, call.usage = self.clock() - call.began, stream.usage
+                    yield from self._show(text)
+            if not stream.complete:
+                raise errors.truncated(call.request_id)
+        except UpstreamError as error:
+            call.error, call.request_id = error.kind, call.request_id or error.request_id
+            failure = error
+        except Stopped as stopped:
+            call.error, failure = self.stop.reason, stopped
+        self._reckon(call, stream)
+        yield call
+        if failure:
+            raise failure
+        return stream
+
+    def _show(self, text: str) -> Iterator[Step]:
+        """Show text; the first of a new attempt takes away what an earlier one left, and not sooner: should this
+        attempt bring nothing, the visitor keeps that."""
+        if not self.spoken and self.shown:
+            self.shown.clear()
+            yield Reset("retry")
+        self.spoken = True
+        self.shown.append(text)
+        yield Text(text)
+
+    def _reckon(self, call: Call, stream: Stream) -> None:
+        """The provider's figures where it gave them; where the stream was cut, what was said tells the least it was."""
+        call.duration = self.clock() - call.began
+        call.stop_reason = stream.stop_reason
+        call.usage = stream.usage
+        if stream.message and not stream.stop_reason:
+            said = len(stream.text) // LETTERS_A_TOKEN
+            usage = stream.usage
+            call.usage = Usage(usage.input, usage.write_5m, usage.write_1h, usage.read, max(usage.output, said))
+            call.estimated = True
+
+    def _judge(self, stream: Stream) -> Ended:
+        """`stop_reason`, case by case. What is unknown counts as cut off, never as complete."""
+        text, reason = "".join(self.shown) if self.spoken else "", stream.stop_reason
+        if reason in ("end_turn", "stop_sequence"):
+            if not text.strip():
+                raise errors.empty("")
+            return Ended(text, reason, complete=True)
+        if reason == "refusal":
+            return Ended("", reason, complete=False, code=errors.REFUSED)
+        if reason == "model_context_window_exceeded" and not text:
+            raise errors.context_exceeded("")
+        if not text:
+            return Ended("", reason, complete=False, code=errors.CUT, retry=True)
+        return Ended(text, reason, complete=False)
+
+    def _failed(self) -> Ended:
+        """No model answered. What was shown is kept; else the visitor is told what the last error means for them."""
+        error = self.error
+        if self.shown:
+            return Ended("".join(self.shown), "error", complete=False)
+        code = error.code if error else errors.UNAVAILABLE
+        after = error.retry_after if error else None
+        retry = code not in (errors.REFUSED, errors.TOO_LONG)
+        return Ended("", "error", complete=False, code=code, retry=retry, retry_after=after)

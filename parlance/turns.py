@@ -1,0 +1,371 @@
+"""ONE VISITOR MESSAGE, from its admission to its last event. docs/walk.md walks along here.
+
+`begin` is called by the door: it admits the message and starts the turn. `_run` is what the turn does, in a greenlet of
+its own: recall, ask, write every event into the journal, finish. Whoever watches, from wherever, reads the journal.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import gevent
+
+from parlance import events, ids, memory, phrases
+from parlance.booking import Booking
+from parlance.claude.loop import Call, Claude, Ended, Opening, Question, Reset, Text
+from parlance.claude.models import Catalogue
+from parlance.conversations import ASSISTANT, NOTICE, PERSON, VISITOR, Conversations, Message, Receipt, stamp
+from parlance.errors import Fenced, MessageTooLong, NotFound, StoreUnavailable
+from parlance.journal import Journal
+from parlance.limits import ENDED_JOURNAL_S, Limits
+from parlance.limits import Message as Asking
+from parlance.observe.logs import log
+from parlance.observe.metrics import Metrics
+from parlance.runner import CANCELLED, FENCED, HANDOVER, Runner, Task
+from parlance.site import Site
+from parlance.sites.library import Library
+from parlance.store import keys
+from parlance.store.client import Store
+from parlance.visitors import Session
+from parlance.voice.render import render
+
+LAST_EPOCH = 4  # a turn that has outlived so many workers is not begun again: it may be what kills them
+FINISH_AGAIN_S = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """An admitted message: its turn, the header fields that tell of limits, and the answer's stream."""
+
+    turn: str
+    headers: Mapping[str, str]
+    stream: Iterator[bytes]
+
+
+class Turns:
+    """`clock` is monotonic seconds, `wall` seconds since the epoch."""
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        sites: Library,
+        conversations: Conversations,
+        limits: Limits,
+        journal: Journal,
+        runner: Runner,
+        claude: Claude,
+        models: Catalogue,
+        booking: Booking,
+        metrics: Metrics,
+        deadline_s: float,
+        clock: Callable[[], float] = time.monotonic,
+        wall: Callable[[], float] = time.time,
+    ) -> None:
+        self._store, self._sites, self._conversations = store, sites, conversations
+        self._limits, self._journal, self._runner = limits, journal, runner
+        self._claude, self._models, self._booking, self._metrics = claude, models, booking, metrics
+        self._deadline_s, self._clock, self._wall = deadline_s, clock, wall
+        self._voices: dict[tuple[str, int], str] = {}
+        runner.adopt = self._adopt
+
+    # -- from the door ---------------------------------------------------------------------------------------------
+
+    def begin(
+        self,
+        site: Site,
+        session: Session,
+        *,
+        conversation: str,
+        id: str,
+        text: str,
+        ip: str,
+        page: Mapping[str, str] | None,
+    ) -> Begun:
+        """Admit a visitor's message and start its turn; or join the turn that the same message id began before.
+
+        The answer's first event is in the journal when this returns, and nothing has been asked of Claude yet.
+        Raises MessageTooLong, SessionExpired, NotFound, Busy, RateLimited, StoreUnavailable.
+        """
+        if len(text) > site.limits.message_chars:
+            raise MessageTooLong(f"{len(text)} characters of {site.limits.message_chars}")
+        began = self._clock()
+        turn, answer = ids.turn(), ids.message()
+        said = Message(id, VISITOR, text, stamp(self._wall()), turn=turn, page=page)
+        start = events.frame(events.START, {"turn": turn, "conversation": conversation, "message": answer})
+        record: dict[str, str | int] = {
+            "visitor": session.visitor,
+            "conversation": conversation,
+            "question": id,
+            "answer": answer,
+            "locale": session.locale,
+            "epoch": 0,
+            "state": events.RUNNING,
+            "owner": self._runner.worker,
+        }
+        asking = Asking(
+            visitor=session.visitor,
+            issued_ms=session.issued_ms,
+            conversation=conversation,
+            id=id,
+            ip=ip,
+            stored=said.to_json(),
+            start=start,
+            turn=turn,
+            record=record,
+        )
+        admitted = self._limits.admit(site, asking)
+        if admitted.joined:
+            return Begun(admitted.turn, {}, self._replay(site.key, session.visitor, admitted.turn))
+        self._start(site, {name: str(value) for name, value in record.items()} | {"id": turn}, start, began)
+        return Begun(turn, admitted.headers, self._journal.follow(site.key, turn))
+
+    def events(self, site: str, visitor: str, turn: str, after: str) -> Iterator[bytes]:
+        """A turn's stream after an event id ("" for all of it). Raises NotFound, StoreUnavailable."""
+        self._check(site, visitor, turn)
+        if not self._store.do("EXISTS", keys.events(site, turn)):
+            raise NotFound("the turn ended long ago; the transcript has its answer")
+        return self._journal.follow(site, turn, after)
+
+    def cancel(self, site: str, visitor: str, turn: str) -> str:
+        """Stop a turn, and return its state: `cancelled`, or what it had ended in. Raises NotFound."""
+        state = self._check(site, visitor, turn)
+        if state != events.RUNNING:
+            return state
+        self._runner.cancel(site, turn)
+        return events.CANCELLED
+
+    def erase(self, site: str, visitor: str) -> Receipt:
+        """Erase a visitor, what is being answered to them included: it is stopped first, and leaves nothing."""
+        current = self._conversations.current(site, visitor)
+        if current and current.turn:
+            self._runner.cancel(site, current.turn)
+        return self._conversations.erase(site, visitor)
+
+    def _check(self, site: str, visitor: str, turn: str) -> str:
+        """The state of a turn of this visitor's. Raises NotFound for any other."""
+        owner, state = self._store.do("HMGET", keys.turn(site, turn), "visitor", "state")
+        if owner is None or owner.decode() != visitor:
+            raise NotFound("no such turn of this visitor")
+        return str(state.decode())
+
+    def _replay(self, site: str, visitor: str, turn: str) -> Iterator[bytes]:
+        """The stream that a repeated message joins: the journal, or, when that is gone, what the transcript kept."""
+        if self._store.do("EXISTS", keys.events(site, turn)):
+            return self._journal.follow(site, turn)
+        conversation = self._conversations.current(site, visitor)
+        for message in conversation.messages if conversation else ():
+            if message.turn == turn and message.role == ASSISTANT and conversation:
+                return iter(_retold(message, conversation.id))
+        raise NotFound("the turn is not kept any more")
+
+    # -- the turn --------------------------------------------------------------------------------------------------
+
+    def _start(self, site: Site, record: dict[str, str], frame: bytes, began: float) -> None:
+        task = Task(
+            site=site.key,
+            turn=record["id"],
+            epoch=int(record["epoch"]),
+            log=self._journal.open(site.key, record["id"], int(record["epoch"]), frame),
+            deadline=began + self._deadline_s,
+            unwatched_s=site.privacy.unwatched_seconds,
+            record=record,
+            began=began,
+        )
+        self._runner.start_task(task, self._run)
+
+    def _adopt(self, site_key: str, record: dict[str, str], frame: bytes) -> None:
+        """Go on with a turn that was taken over from a worker that died, or gave it up."""
+        self._metrics.takeover()
+        site = self._sites.get(site_key)
+        self._start(site, record, frame, self._clock())
+
+    def _run(self, task: Task) -> None:
+        """A turn's life. Whatever happens, the turn ends: with its answer, with an error event, or in other hands."""
+        site = self._sites.get(task.site)
+        try:
+            self._booking.close_lost(site, task)
+            ended = self._answer(site, task)
+            if task.stop.reason == HANDOVER and not (ended.complete or ended.code):
+                self._runner.release(task)
+                self._journal.abandon(task.log)
+            else:
+                self._finish(site, task, ended)
+        except Fenced:
+            self._journal.abandon(task.log)
+        except StoreUnavailable:
+            self._finish(site, task, Ended("", "error", complete=False, code="unavailable", retry=True))
+        except Exception as error:
+            log("turn_failed", level="error", error=error, **_names(task))
+            self._finish(site, task, _broken())
+
+    def _answer(self, site: Site, task: Task) -> Ended:
+        """Ask Claude, and write what happens into the journal as it happens."""
+        if task.epoch > LAST_EPOCH:
+            return _broken()
+        for step in self._claude.answer(self._question(site, task), task.stop):
+            if isinstance(step, Text):
+                if not task.spoken:
+                    self._first_text(task)
+                self._journal.text(task.log, step.text)
+            elif isinstance(step, Reset):
+                self._journal.write(task.log, events.RESET, {"reason": step.reason})
+            elif isinstance(step, Opening):
+                self._booking.open(site, task, step.call)
+            elif isinstance(step, Call):
+                self._booking.close(site, task, step)
+            else:
+                return step
+        raise AssertionError("an answer without an end")
+
+    def _question(self, site: Site, task: Task) -> Question:
+        conversation = self._conversations.read(site.key, task.record["conversation"])
+        if conversation is None:
+            raise Fenced(task.turn)  # erased since
+        said = _sayable(conversation.messages, task.record["question"])
+        return Question(
+            system=self._voice(site),
+            tries=_tries(said, site.memory.window_tokens),
+            models=self._models.choose(site.model.tier, site.model.fallback),
+            max_tokens=site.model.max_tokens,
+            user=task.record["visitor"],
+            deadline=task.deadline,
+        )
+
+    def _voice(self, site: Site) -> str:
+        """The rendered voice of a version: rendered once, so that the prompt's stable part is stable to the letter."""
+        version = (site.key, site.version)
+        if version not in self._voices:
+            self._voices = {kept: text for kept, text in self._voices.items() if kept[0] != site.key}
+            self._voices[version] = render(site)
+        return self._voices[version]
+
+    def _first_text(self, task: Task) -> None:
+        task.spoken = True
+        took = self._clock() - task.began
+        self._metrics.first_text(task.site, took)
+        if task.call and task.epoch == 0 and task.call.retries == 0:
+            self._metrics.added_latency(max(0.0, took - task.call.first_token))
+        if task.call:
+            self._booking.update(task, task.call)
+
+    # -- the end ---------------------------------------------------------------------------------------------------
+
+    def _finish(self, site: Site, task: Task, ended: Ended) -> None:
+        """The last event, the transcript and the freed lease, in one step; again and again while the store is away."""
+        if task.stop.reason == FENCED:
+            raise Fenced(task.turn)
+        state, event, data, message = self._outcome(site, task, ended)
+        frame = events.frame(event, data)
+        shown = False
+        while True:
+            try:
+                event_id = self._journal.settle(task.log)
+                finished = self._write_end(site, task, state, event_id, frame, message)
+                break
+            except StoreUnavailable:
+                if not shown:  # who watches need not wait for the store
+                    shown = True
+                    self._journal.close(task.log, self._journal.next_id(task.log), frame)
+                gevent.sleep(FINISH_AGAIN_S)
+        if not shown:
+            if not finished:
+                raise Fenced(task.turn)
+            self._journal.close(task.log, event_id, frame)
+        self._metrics.turn_ended(state)
+        log("turn_ended", state=state, duration_ms=round((self._clock() - task.began) * 1000), **_names(task))
+
+    def _outcome(self, site: Site, task: Task, ended: Ended) -> tuple[str, str, dict[str, object], Message]:
+        """How a turn ended, in the four forms that somebody needs: state, event, its data, the transcript's message."""
+        answer, now = task.record["answer"], stamp(self._wall())
+        if ended.code:
+            detail = phrases.sentence(
+                ended.code,
+                fallbacks=site.fallbacks,
+                site_locale=site.locale,
+                language=task.record["locale"],
+                name=site.name,
+                retry_after=None,
+            )
+            data: dict[str, object] = {"code": ended.code, "detail": detail, "retry": ended.retry}
+            if ended.retry_after is not None:
+                data["retry_after"] = math.ceil(ended.retry_after)
+            notice = Message(answer, NOTICE, detail, now, turn=task.turn, code=ended.code)
+            return events.FAILED, events.ERROR, data, notice
+        state = _state(ended)
+        data = {"message": answer, "state": state, "stop_reason": ended.stop_reason, "text": ended.text}
+        return state, events.DONE, data, Message(answer, ASSISTANT, ended.text, now, state=state, turn=task.turn)
+
+    def _write_end(self, site: Site, task: Task, state: str, event_id: str, frame: bytes, message: Message) -> bool:
+        record, key = task.record, site.key
+        place = [
+            keys.turn(key, task.turn),
+            keys.events(key, task.turn),
+            keys.leases(key),
+            keys.conversation(key, record["conversation"]),
+            keys.messages(key, record["conversation"]),
+            keys.message_order(key, record["conversation"]),
+            keys.visitor_asked(key, record["visitor"]),
+            keys.feedback(key, record["conversation"]),
+        ]
+        args = [
+            task.turn,
+            task.epoch,
+            state,
+            event_id,
+            frame,
+            ENDED_JOURNAL_S,
+            site.privacy.retain_days * 86_400,
+            message.id,
+            message.to_json(),
+            record["question"],
+            int(state == events.FAILED),
+        ]
+        return bool(self._store.run("finish", place, args))
+
+
+def _sayable(messages: Sequence[Message], question: str) -> list[Message]:
+    """What may be sent to Claude: what was said and confirmed, up to the question; not the notices, not an exchange
+    that was refused, not an answer without a word."""
+    refused = {message.turn for message in messages if message.role == NOTICE and message.code == "refused"}
+    said: list[Message] = []
+    for message in messages:
+        spoken = message.role in (VISITOR, ASSISTANT, PERSON) and message.text.strip()
+        if message.id == question or (spoken and message.turn not in refused):
+            said.append(message)
+        if message.id == question:
+            break
+    return said
+
+
+def _tries(said: Sequence[Message], window_tokens: int) -> list[Sequence[Message]]:
+    """The remembered conversation, then half of it, then the question alone: should Claude find one too long."""
+    starts = [memory.window(said, tokens).start for tokens in (window_tokens, window_tokens // 2)]
+    return [said[start:] for start in dict.fromkeys([*starts, len(said) - 1])]
+
+
+def _state(ended: Ended) -> str:
+    if ended.complete:
+        return events.COMPLETE
+    return events.CANCELLED if ended.stop_reason == CANCELLED else events.INTERRUPTED
+
+
+def _broken() -> Ended:
+    return Ended("", "error", complete=False, code="interrupted", retry=True)
+
+
+def _retold(message: Message, conversation: str) -> Iterator[bytes]:
+    """A finished answer as a stream, from what the transcript kept of it."""
+    start = {"turn": message.turn, "conversation": conversation, "message": message.id}
+    done = {"message": message.id, "state": message.state, "stop_reason": "end_turn", "text": message.text}
+    yield events.with_id("0-1", events.frame(events.START, start))
+    yield events.with_id("0-2", events.text_frame(message.text))
+    yield events.with_id("0-3", events.frame(events.DONE, done))
+
+
+def _names(task: Task) -> dict[str, Any]:
+    return {"site": task.site, "turn": task.turn, "conversation": task.record["conversation"]}
