@@ -6,6 +6,7 @@ import contextlib
 import http.client
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -26,13 +27,13 @@ UNSET = ("REDIS_URL", "ANTHROPIC_API_KEY", "ANTHROPIC_BASE_URL", "SECRET_KEY", "
 class Run:
     """One run of serve.py on a data folder and a port of its own."""
 
-    def __init__(self, data: Path, **environ: str) -> None:
+    def __init__(self, data: Path, root: Path = ROOT, **environ: str) -> None:
         self.port = int(environ.get("PORT") or free_ports(1)[0])
         self.output = data.with_name(f"output-{uuid.uuid4().hex[:6]}.txt")
         given = {"PORT": str(self.port), "PARLANCE_DATA": str(data), "WEB_CONCURRENCY": "1", "PARLANCE_GRACE_S": "5"}
         with self.output.open("wb") as out:
             self.process = subprocess.Popen(
-                [sys.executable, str(ROOT / "serve.py")],
+                [sys.executable, str(root / "serve.py")],
                 cwd=data.parent,
                 env={**{k: v for k, v in os.environ.items() if k not in UNSET}, **given, **environ},
                 stdout=out,
@@ -86,8 +87,8 @@ def serve(tmp_path) -> Iterator:
     """Starts runs on one data folder; whatever a failed test leaves is ended by its pid."""
     runs = []
 
-    def start(**environ: str) -> Run:
-        runs.append(Run(tmp_path / "data", **environ))
+    def start(root: Path = ROOT, **environ: str) -> Run:
+        runs.append(Run(tmp_path / "data", root, **environ))
         return runs[-1]
 
     yield start
@@ -212,6 +213,74 @@ def test_it_says_which_setting_makes_no_sense(serve):
     assert run.process.wait(START_S) == 1
     assert "WEB_CONCURRENCY is 'many'" in run.said
     assert "Traceback" not in run.said
+
+
+SLOW = '''
+from gevent import monkey; monkey.patch_all()
+import time
+import click
+from flask import Flask, Response
+from flask.cli import AppGroup
+from types import SimpleNamespace
+
+application = Flask(__name__)
+application.extensions["parlance"] = SimpleNamespace(start=lambda alive: None, stop=lambda: None)
+application.add_url_rule("/healthz", view_func=lambda: "ok")
+sites = AppGroup("sites")
+sites.command("apply")(click.argument("file")(lambda file: None))
+application.cli.add_command(sites)
+
+@application.get("/slow")
+def slow():
+    def words():
+        for number in range(30):
+            yield f"{number}\\n"
+            time.sleep(0.1)
+    return Response(words())
+'''
+
+
+@pytest.fixture
+def slow_house(tmp_path) -> Path:
+    """serve.py and what it needs, around an application whose one answer takes three seconds."""
+    root = tmp_path / "house"
+    (root / "sites" / "demo").mkdir(parents=True)
+    (root / "sites" / "demo" / "site.yaml").write_text("key: demo\n")
+    (root / "wsgi.py").write_text(SLOW)
+    for name in ("serve.py", "gunicorn.conf.py"):
+        shutil.copy(ROOT / name, root)
+    (root / "parlance").symlink_to(ROOT / "parlance")
+    return root
+
+
+@contextlib.contextmanager
+def slow_answer(run: Run) -> Iterator[http.client.HTTPResponse]:
+    """An answer under way: its first word has come."""
+    link = http.client.HTTPConnection("127.0.0.1", run.port, timeout=20)
+    link.request("GET", "/slow")
+    response = link.getresponse()
+    assert response.readline() == b"0\n"
+    yield response
+    link.close()
+
+
+def test_ctrl_c_lets_an_answer_finish(serve, slow_house):
+    run = serve(slow_house).up()
+    with slow_answer(run) as response:
+        run.process.send_signal(signal.SIGINT)
+        assert response.read().endswith(b"\n29\n")
+    assert run.process.wait(STOP_S) == 0
+
+
+def test_a_second_ctrl_c_ends_it(serve, slow_house):
+    run = serve(slow_house).up()
+    with slow_answer(run) as response:
+        run.process.send_signal(signal.SIGINT)
+        until(lambda: "Ctrl-C again" in run.said, 5)
+        run.process.send_signal(signal.SIGINT)
+        with pytest.raises(http.client.IncompleteRead):
+            response.read()
+    assert run.process.wait(STOP_S) == 0
 
 
 PROBE = '''
