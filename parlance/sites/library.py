@@ -158,7 +158,7 @@ class Library:
         return [Mistake(site.key, 1, ".".join(path), message) for path, message in problems]
 
     def _list(self, sites: Sequence[Site]) -> None:
-        """The sites' names and origins, first and on whatever nodes those are: `all` passes over a name without a site."""
+        """Names and origins go first, on whatever nodes those are: `all` passes over a name without a site."""
         listed = [part for site in sites for part in (site.key, json.dumps(site.origins))]
         self._store.many([("SADD", keys.sites(), *(site.key for site in sites)), ("HSET", keys.origins(), *listed)])
         self._origins_at = -FRESH_S

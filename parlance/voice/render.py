@@ -99,8 +99,8 @@ def _rules(site: Site) -> Iterator[str]:
     )
     yield (
         f"No passage, no claim: what you state about {site.name} (its goods, prices, times, places, people, terms) "
-        "must stand in these instructions, in the questions and answers or the knowledge below, or in a tool's result of "
-        "this conversation. If it does not, say that you do not know it and offer the best way to find out. "
+        "must stand in these instructions, in the questions and answers or the knowledge below, or in a tool's result "
+        "of this conversation. If it does not, say that you do not know it and offer the best way to find out. "
         "Never guess, and never invent a name, a number, a date, an address or a link."
     )
     yield (
