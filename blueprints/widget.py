@@ -12,7 +12,7 @@ from blueprints.assets import Asset, Assets
 LOADER_AGE = "public, max-age=300"
 MODULE_AGE = "public, max-age=31536000, immutable"
 
-blueprint = Blueprint("widget", __name__)
+widget = Blueprint("widget", __name__)
 
 
 @cache
@@ -21,17 +21,17 @@ def assets() -> Assets:
     return Assets(Path(__file__).parent.parent / "static" / "widget")
 
 
-@blueprint.record_once
+@widget.record_once
 def _make_at_start(state: object) -> None:
     assets()
 
 
-@blueprint.get("/widget.js")
+@widget.get("/widget.js")
 def loader() -> Response:
     return _served(assets().loader, LOADER_AGE)
 
 
-@blueprint.get("/widget/<version>/<path:path>")
+@widget.get("/widget/<version>/<path:path>")
 def module(version: str, path: str) -> Response:
     asset = assets().modules.get(path)
     if version != assets().version or asset is None:

@@ -97,8 +97,8 @@ export class Conversation {
   send(text) {
     if (this.phase !== 'idle') return false;
     /** @type {Message} */
-    const question = { id: newId(), role: 'visitor', text, state: 'pending' };
-    this.#session.update({ pending: { id: question.id, text, at: Date.now() } });
+    const question = { id: newId(), role: 'visitor', text: text.toWellFormed(), state: 'pending' };
+    this.#session.update({ pending: { id: question.id, text: question.text, at: Date.now() } });
     this.#ask(question);
     return true;
   }

@@ -200,7 +200,7 @@
   const options = {
     server: new URL('.', script.src).href,
     site,
-    locale: locale || document.documentElement.lang,
+    locale: [locale, document.documentElement.lang, navigator.language].find((tag) => /^[a-z]{2,3}(-[a-z\d]{1,8})*$/i.test(tag ?? '')) ?? '',
     theme: { ...(accent && { accent }), ...(scheme && { scheme }), ...(position && { position }) },
   };
   const place = () => /** @type {typeof ParlanceChat} */ (customElements.get(TAG)).add(options);

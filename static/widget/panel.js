@@ -284,7 +284,7 @@ class Panel {
 
 /** Where the visitor is, without what a query or a fragment may hold. @returns {import('./api.js').Page} */
 function page() {
-  return { url: (location.origin + location.pathname).slice(0, 2000), title: document.title.slice(0, 300) };
+  return { url: (location.origin + location.pathname).slice(0, 2000), title: document.title.slice(0, 300).toWellFormed() };
 }
 
 /** `0:09`, `12:34`, `1:02:03`. @param {number} seconds */
