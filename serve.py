@@ -216,7 +216,7 @@ def _digest(folder: Path) -> str:
 
 def _healthy(settings: Settings) -> bool:
     host, _, port = _local(settings).rpartition(":")
-    link = http.client.HTTPConnection(host.strip("[]"), int(port), timeout=1.0)
+    link = http.client.HTTPConnection(host.strip("[]"), int(port), timeout=3.0)
     try:
         link.request("GET", "/healthz")
         return link.getresponse().status == 200

@@ -158,12 +158,16 @@ def test_a_second_run_finds_yesterdays_conversation(serve):
     assert later.stop(signal.SIGTERM) == 0
 
 
-def test_it_leaves_no_process_when_it_is_killed(serve):
+def test_it_leaves_no_process_when_it_is_killed_and_the_next_run_sweeps_up(serve, tmp_path):
     run = serve().up()
     started = run.children()
+    socket = Path(json.loads((tmp_path / "data" / "store.json").read_text())["socket"])
     run.process.kill()
     run.process.wait()
     until(lambda: not any(alive(pid) for pid in started), STOP_S)
+    later = serve(PORT=str(run.port)).up()
+    assert not socket.parent.exists()
+    assert later.stop() == 0
 
 
 def test_a_killed_worker_is_replaced(serve):
