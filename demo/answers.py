@@ -17,12 +17,12 @@ from demo.instances import instance
 from demo.models import Model
 from demo.prompt import Json, blocks_of, system_blocks
 from demo.reading import Brand, Passage, read
-from demo.search import Hit, search, weigh
+from demo.search import Hit, Shelf, shelf, weigh
 from demo.tools import calls
 from demo.words import language, plain, stems
 
 MOST_WORDS = 90
-CLOSE = 0.8  # a second passage is said as well if it scores this share of the first
+CLOSE = 0.9  # a second passage is said as well if it scores this share of the first
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +68,11 @@ class Talk:
     answered: str  # what was said last
     results: list[Json] = field(default_factory=list)  # tool results that wait for words
     sources: list[Source] = field(default_factory=list)
+
+    @property
+    def before(self) -> str:
+        """What a short question may refer to: the one before it, and what its answer was about."""
+        return " ".join([*self.earlier[-1:], re.split(r"(?<=[.!?])\s", self.answered)[0]])
 
     @property
     def language(self) -> str:
@@ -147,7 +152,9 @@ def _answerable(talk: Talk) -> bool:
 
 
 def _hits(talk: Talk) -> list[Hit]:
-    return search(weigh(talk.question, " ".join(talk.earlier[-1:])), talk.brand.passages)
+    """What answers, without what was said just now, unless that is all there is."""
+    hits = shelf(talk.brand.passages).search(weigh(talk.question, talk.before))
+    return [hit for hit in hits if _led(hit.passage) not in talk.answered] or hits
 
 
 def _say(talk: Talk) -> str:
@@ -184,15 +191,21 @@ def _inform(talk: Talk) -> str:
     hits = _hits(talk)
     if not hits:
         return phrases.named(phrases.UNKNOWN[talk.language], contact=talk.brand.contact)
-    best = hits[0]
-    said = [_shortened(best.passage.text)]
-    for hit in hits[1:3]:
-        if hit.score >= CLOSE * best.score and _adds(hit.passage, said) and _length(said) < MOST_WORDS // 2:
-            said.append(_shortened(hit.passage.text))
-            break
-    if best.passage.url and best.passage.title:
-        said.append(f"{phrases.MORE[talk.language]} [{best.passage.title.split(':')[0]}]({best.passage.url})")
+    best = hits[0].passage
+    said = [_led(best)]
+    if not best.asks and len(hits) > 1 and hits[1].score >= CLOSE * hits[0].score and _adds(hits[1].passage, said):
+        said.append(_led(hits[1].passage))
+    if best.url and best.title:
+        said.append(f"{phrases.MORE[talk.language]} [{best.title.split(':')[0]}]({best.url})")
+    if talk.language != "en" and language(best.text, talk.language) == "en":
+        said.insert(0, phrases.IN_ENGLISH[talk.language])
     return "\n\n".join(said)
+
+
+def _led(passage: Passage) -> str:
+    """A passage as it is said. A bare list is led in by its heading."""
+    text = _shortened(passage.text)
+    return f"{passage.title.split(': ')[-1]}:\n\n{text}" if text.startswith("- ") and passage.title else text
 
 
 def _rest(talk: Talk) -> str:
@@ -203,8 +216,9 @@ def _rest(talk: Talk) -> str:
 
 
 def _adds(passage: Passage, said: list[str]) -> bool:
+    """Whether there is room for it and most of it is new."""
     known, new = set(stems(" ".join(said))), set(stems(passage.text))
-    return len(new - known) > len(new) / 2
+    return len(new - known) > len(new) / 2 and _length(said) < MOST_WORDS // 2
 
 
 def _length(said: list[str]) -> int:
@@ -261,7 +275,7 @@ def _fields(value: Any, name: str = "") -> Iterator[str]:
 def _from_sources(talk: Talk) -> list[Json]:
     """Text with citations: each cited passage is a block of its own, as the real API has it."""
     passages = [Passage(source.text, source.head["title"]) for source in talk.sources]
-    hits = search(weigh(talk.question, " ".join(talk.earlier[-1:])), passages)[:2]
+    hits = Shelf(passages).search(weigh(talk.question, talk.before))[:2]
     if not hits:
         return [_text(phrases.named(phrases.UNKNOWN[talk.language], contact=talk.brand.contact))]
     blocks: list[Json] = []

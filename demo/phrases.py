@@ -35,6 +35,7 @@ UNKNOWN = {
     "fr": ("Je ne sais pas, hélas, mais écrivez à {contact} et l'on vous répondra.", "Je ne sais pas, hélas."),
 }
 MORE = {"en": "More about it:", "de": "Mehr dazu:", "fr": "Pour en savoir plus :"}
+IN_ENGLISH = {"de": "Dazu steht hier, auf Englisch:", "fr": "Voici ce qui est écrit ici, en anglais :"}
 FAILED = {
     "en": "I could not look that up just now.",
     "de": "Das konnte ich gerade nicht nachsehen.",

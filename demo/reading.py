@@ -55,12 +55,13 @@ _ASKING_LINE = re.compile(r"^[\s>*#-]*(?P<asks>[^\n?]{6,150}\?)[*\s:]*(?:\n+)?(?
 _ATTRIBUTE = re.compile(r"([a-z_-]+)\s*=\s*([\"'])(.*?)\2", re.S | re.I)
 _HEADING = re.compile(r"^#{1,4}\s+(.+)$")
 _EMAIL = re.compile(r"[\w.+-]+@[\w-]+(?:\.[\w-]+)+")
-_NAME = re.compile(r"\b(?:[Yy]ou are|[Yy]ou're|[Nn]ame:)\s+(?:called\s+)?([A-Z][\w’'-]+)")
+_NAME = re.compile(r"\b(?:[Yy]ou are|[Yy]ou're|[Nn]ame:) +(?:called +)?([A-Z][\w’'-]+)")
 _INSTRUCTION = re.compile(
     r"\b(you are|you're|your (answers?|repl\w+|role|tone)|never|always|do not|don't|avoid|visitor|assistant|persona|"
     r"tone|answer|passages?|cite|prompt|instructions?|words? at most|say so|speak|write (in|short)|markdown)\b",
     re.I,
 )
+_FOR_THE_SPEAKER = re.compile(r"\b(you|your|rules?|limits?|style|tone|format|instructions?)\b", re.I)  # a heading
 
 
 def read(prompt: str) -> Brand:
@@ -69,7 +70,7 @@ def read(prompt: str) -> Brand:
     for take in (_take_tagged_faqs, _take_lettered_faqs, _take_passages, _take_asking_lines):
         rest, taken = take(rest)
         found += taken
-    found += [passage for passage in _paragraphs(rest, "", "") if not _INSTRUCTION.search(passage.text)]
+    found += [passage for passage in _paragraphs(rest, "", "") if not _instructs(passage)]
     return Brand(_name(prompt), _contact(rest) or _contact(prompt), tuple(dict.fromkeys(found)))
 
 
@@ -107,6 +108,10 @@ def _take_passages(prompt: str) -> tuple[str, list[Passage]]:
         body, url = _inner(body, "url|source|href")
         found += _paragraphs(body, title, url)
     return _NESTED.sub("", rest), found
+
+
+def _instructs(passage: Passage) -> bool:
+    return bool(_INSTRUCTION.search(passage.text) or _FOR_THE_SPEAKER.search(passage.title))
 
 
 def _inner(body: str, tag: str) -> tuple[str, str]:

@@ -9,33 +9,46 @@ from collections.abc import Iterable
 _LITTLE = """
     a about after all also am an and any are as at be been but by can could did do does doing don for from had
     has have having he her here him his how i if in into is it its just let like ll many may me might more most
-    much my need no not now of on one only or other our out over please really s she should so some such t tell
-    than that the their them then there these they thing this those to too u up us very want was we well were
-    what when where which while who why will with would yes you your ve re d m give get got know say says look
+    my need no not now of on one only or other our out over please really s she should so some such t tell than
+    that the their them then there these they thing this those to too u up us very want was we well were what
+    when where which while who why will with would yes you your ve re d m give get got know say says look
     looking help something anything der die das den dem ein eine einen einem einer und oder aber ist sind war
     ich du sie er es wir ihr mein dein sein man wie wo wann wer warum welche welcher mit von zu zum zur im auf
     bei fur nicht kein keine kann konnen haben habe hat gibt auch noch nur mir mich bitte le la les l un une des
     de et ou mais est sont je tu il elle nous vous ils mon ma mes ton ta vos votre nos notre que qui quoi quand
-    comment pourquoi avec pour dans sur par pas ne se ce cette ces y en au aux avez ai svp
+    comment pourquoi avec pour dans sur par pas ne se ce cette ces y en au aux avez ai svp mine yours ours
+    someone somebody thank habt seid wird werden euch euer ihre faites fait peut peux puis
 """
 STOP = frozenset(_LITTLE.split())
 
 # Said one way by visitors and another way by shops.
 _SYNONYMS = {
-    "order": "buy purchase parcel package",
-    "deliver": "ship shipping post postage send deliveri delivery",
-    "repair": "fix mend broken broke restor",
-    "price": "cost expens fee charg pay much",
-    "open": "hour close shut",
-    "find": "locat address direction park",
-    "return": "refund exchange exchang",
-    "gift": "present wrap",
-    "guarantee": "guarante warranti warrant",
-    "child": "kid children",
+    "allow": "welcome allowed permitted",
+    "begin": "began begun start founded history histoire geschichte",
+    "child": "kid children daughter son grandchild grandson granddaughter toddler kind kinder enfant enfants",
+    "class": "course lesson teach taught learn kurs cours",
+    "colour": "color farbe farben couleur couleurs",
+    "contact": "email mail phone telephone call reach telefon telephon kontakt",
+    "deliver": "deliveri delivery ship shipping post postage send lieferung liefert versand livraison livrez",
+    "find": "locat address direction park where adresse anfahrt",
+    "gift": "present geschenk cadeau",
+    "guarante": "guarantee warranti warranty warrant garantie",
+    "old": "age",
+    "open": "hour hours close closed shut geoffnet offen offnungszeiten ouvert ouverts horaires",
+    "order": "buy purchase parcel package bestellung commande colis",
     "overseas": "abroad international internat",
-    "contact": "email mail phone telephone call reach",
+    "price": "cost expens cheap cheapest fee charg charge pay much kostet kosten preis preise prix coute coutent",
+    "repair": "fix mend broken broke restor reparieren reparatur reparez reparer reparation",
+    "return": "refund exchange exchang ruckgabe umtausch retour retourner",
+    "stand": "stood",
+    "weigh": "weight heavy heavi heaviest light lightest gewicht poids",
+    "wind": "windy windi storm stormy vent sturm",
 }
 SAME = {word: meaning for meaning, said in _SYNONYMS.items() for word in said.split()}
+
+# Said in so many questions that they tell little.
+_TELL_LITTLE = "sell make mak made use tak com go best good new work book still stand bring"
+WEAK = frozenset(_TELL_LITTLE.split())
 
 _WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)?")
 
