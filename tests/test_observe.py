@@ -219,6 +219,10 @@ def test_a_store_that_may_evict_has_one(store):
         store.do("CONFIG", "SET", "maxmemory-policy", "noeviction")
 
 
+def test_a_cluster_as_it_should_be_has_no_problem(cluster_store):
+    assert store_problems(cluster_store) == {"store": None, "eviction policy": None}
+
+
 def test_a_cluster_has_one_if_any_of_its_nodes_may_evict():
     nodes = {"a": {"maxmemory_policy": "noeviction"}, "b": {"maxmemory_policy": "volatile-lru"}}
     assert "volatile-lru" in store_problems(Replies(nodes))["eviction policy"]
