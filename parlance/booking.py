@@ -1,27 +1,21 @@
 """What an upstream call leaves behind: its ledger row, its figures, its log line; and, while it runs, a note in the
-turn's record, from which a takeover can book the call of a worker that died."""
+turn's journal, from which a takeover can book the call of a worker that died."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import asdict, replace
-
-import gevent
 
 from parlance import events
 from parlance.claude.loop import LETTERS_A_TOKEN, Call
 from parlance.claude.models import Catalogue, Usage
 from parlance.conversations import stamp
-from parlance.errors import StoreUnavailable
+from parlance.journal import Journal
 from parlance.ledger import Ledger, Row
-from parlance.limits import TURN_S
 from parlance.observe.logs import log
 from parlance.observe.metrics import Metrics
 from parlance.runner import Task
 from parlance.site import Site
-from parlance.store import keys
-from parlance.store.client import Store
 
 LOST = "worker_lost"
 
@@ -30,19 +24,25 @@ class Booking:
     """`wall` is seconds since the epoch."""
 
     def __init__(
-        self, store: Store, ledger: Ledger, models: Catalogue, metrics: Metrics, worker: str, wall: Callable[[], float]
+        self,
+        journal: Journal,
+        ledger: Ledger,
+        models: Catalogue,
+        metrics: Metrics,
+        worker: str,
+        wall: Callable[[], float],
     ) -> None:
-        self._store, self._ledger, self._models, self._metrics = store, ledger, models, metrics
+        self._journal, self._ledger, self._models, self._metrics = journal, ledger, models, metrics
         self._worker, self._wall = worker, wall
 
     def open(self, site: Site, task: Task, call: Call) -> None:
         """A call is about to be made."""
         task.call, task.voice_version = call, site.version
-        self._note(task, call)
+        self.update(task, call)
 
     def update(self, task: Task, call: Call) -> None:
-        """Its first word has come, and with it what the input cost."""
-        self._note(task, call)
+        """What is known of a call by now: at its first word, what the input cost."""
+        self._journal.note(task.log, self._row(task, call, task.voice_version).to_json())
 
     def close(self, site: Site, task: Task, call: Call) -> None:
         """A call has ended, one way or another."""
@@ -50,15 +50,17 @@ class Booking:
         self._ledger.record(row)
         self._count(row, call)
 
-    def close_lost(self, site: Site, task: Task) -> None:
-        """Book the call that the turn's former owner did not live to book: its input as far as it was told, its output
-        by what the journal has of it. Marked as estimated."""
-        noted = task.record.pop("call", "")
-        if not noted:
-            return
-        row = Row(**json.loads(noted))
+    def close_lost(self, task: Task) -> None:
+        """Book the calls that former owners of the turn began. What they lived to book themselves stays as it is; of
+        the rest, the input is as far as they were told, the output by what the journal has of it."""
         written = map(events.parse_sent, task.log.frames)
         said = sum(len(data["text"]) for event, data in written if event == events.TEXT) // LETTERS_A_TOKEN
+        begun = [Row.from_json(note) for note in task.log.notes]
+        for row in {row.call: row for row in begun}.values():
+            self._ledger.record(self._lost(row, said))
+        task.log.notes.clear()
+
+    def _lost(self, row: Row, said: int) -> Row:
         usage = Usage(
             row.input_tokens,
             row.cache_write_5m_tokens,
@@ -67,21 +69,7 @@ class Booking:
             max(row.output_tokens, said),
         )
         cost = self._models.find(row.model).cost(usage, self._wall())
-        self._ledger.record(
-            replace(row, output_tokens=usage.output, cost_nano_usd=cost, error_class=LOST, estimated=True)
-        )
-
-    def _note(self, task: Task, call: Call) -> None:
-        """Into the turn's record, and not waited for: the call does not begin later for it."""
-        noted = self._row(task, call, task.voice_version).to_json()
-        gevent.spawn(self._keep, keys.turn(task.site, task.turn), noted)
-
-    def _keep(self, place: str, noted: str) -> None:
-        try:
-            # A record that was erased meanwhile must not come back for good.
-            self._store.many([("HSET", place, "call", noted), ("EXPIRE", place, TURN_S, "NX")])
-        except StoreUnavailable:
-            return  # then a crash in this very outage books the call without its figures
+        return replace(row, output_tokens=usage.output, cost_nano_usd=cost, error_class=LOST, estimated=True)
 
     def _row(self, task: Task, call: Call, voice_version: int) -> Row:
         usage = call.usage

@@ -21,19 +21,19 @@ from gevent.event import Event
 from parlance import events, ids
 from parlance.errors import Fenced, StoreUnavailable
 from parlance.store import keys
-from parlance.store.client import Refused, Store
+from parlance.store.client import Store
 from parlance.store.mailbox import Letter, Mailbox
 
 HEARTBEAT_S = 12.0
 BEHIND_AGAIN_S = 0.5
 MIRROR_S = 15.0  # an owner forgets a mirror that has not announced itself for so long
 ANNOUNCE_S = 5.0
-CROWD = 24  # from so many writing answers on, the scribe paces itself
-PACE_S = 0.008
+PACE_S = 0.006  # between two writes of the scribe
 
 # log, place, event id, frame without its id
 _Entry = tuple["Log", int, str, bytes]
 
+_NOTE = b"note: "
 _EPOCH = 1 << 32  # an event's place in order: epoch * _EPOCH + number
 
 
@@ -46,7 +46,7 @@ class Log:
     """One turn's events as this process knows them. `epoch` is the one that it writes in, None where it only reads."""
 
     __slots__ = (
-        "arrived", "ended", "epoch", "fenced", "followers", "frames", "in_flight", "mirrors", "number",
+        "arrived", "ended", "epoch", "fenced", "followers", "frames", "in_flight", "last", "mirrors", "notes", "number",
         "pending", "places", "queued", "settled", "site", "stream", "turn", "unwatched_since", "updated",
     )  # fmt: skip
 
@@ -55,7 +55,9 @@ class Log:
         self.turn = turn
         self.stream = keys.events(site, turn)
         self.frames: list[bytes] = []
-        self.places: list[int] = []
+        self.places: list[int] = []  # of the frames
+        self.last = -1  # the place of the newest entry known
+        self.notes: list[bytes] = []  # of an earlier epoch, for whoever takes the turn over
         self.ended = False
         self.arrived = Event()
         self.followers = 0
@@ -73,6 +75,7 @@ class Log:
 
     def take(self, place: int, frame: bytes) -> None:
         """Add a frame (with its id) that the journal has, and wake the followers."""
+        self.last = place
         self.places.append(place)
         self.frames.append(frame)
         if events.is_last(frame, frame.index(b"\n") + 1):
@@ -82,10 +85,6 @@ class Log:
     def wake(self) -> None:
         arrived, self.arrived = self.arrived, Event()
         arrived.set()
-
-    @property
-    def last(self) -> int:
-        return self.places[-1] if self.places else -1
 
 
 class Journal:
@@ -99,6 +98,7 @@ class Journal:
         self._dirty: list[Log] = []
         self._wake = Event()
         self._scribe: gevent.Greenlet | None = None
+        self._wrote_at = clock()
         self._behind: list[tuple[Log, int, str, bytes]] = []  # shown to followers, not yet in the store
         mailbox.on("watch", self._on_watch)
         mailbox.on("frame", self._on_frame)
@@ -121,6 +121,12 @@ class Journal:
     def write(self, log: Log, event: str, data: dict[str, object]) -> None:
         """Append an event. Does not wait: the scribe takes it from here."""
         log.pending.append(events.frame(event, data))
+        if not log.queued:
+            self._queue(log)
+
+    def note(self, log: Log, text: str) -> None:
+        """Append a note that no follower sees: what a worker that takes the turn over has to know."""
+        log.pending.append(_NOTE + text.encode())
         if not log.queued:
             self._queue(log)
 
@@ -173,9 +179,12 @@ class Journal:
         """The scribe's life."""
         while True:
             self._wake.wait()
-            if len(self._dirty) > CROWD:
-                gevent.sleep(PACE_S)
+            # Alone, a word goes out at once; in a crowd, what comes within PACE_S goes out together.
+            early = self._wrote_at + PACE_S - self._clock()
+            if early > 0:
+                gevent.sleep(early)
             self._wake.clear()
+            self._wrote_at = self._clock()
             batch, self._dirty = self._dirty, []
             entries = [entry for log in batch for entry in self._take(log)]
             if self._behind:
@@ -205,12 +214,12 @@ class Journal:
         log.in_flight += len(entries)
         return entries
 
-    def _append(self, entries: list[_Entry]) -> list[Refused | None]:
+    def _append(self, entries: list[_Entry]) -> list[bool]:
         return self._store.append([(log.stream, event_id, frame) for log, _, event_id, frame in entries])
 
-    def _commit(self, entries: list[_Entry], replies: list[Refused | None]) -> None:
-        for entry, refused in zip(entries, replies, strict=True):
-            if refused is not None:
+    def _commit(self, entries: list[_Entry], written: list[bool]) -> None:
+        for entry, fine in zip(entries, written, strict=True):
+            if not fine:
                 entry[0].fenced = True
         self._show(entries)
         self._land(entries)
@@ -218,7 +227,7 @@ class Journal:
     def _show(self, entries: list[_Entry]) -> None:
         now = self._clock()
         for log, place, event_id, frame in entries:
-            if not log.fenced:
+            if not log.fenced and not frame.startswith(_NOTE):
                 log.updated = now
                 log.take(place, events.with_id(event_id, frame))
         self._send_to_mirrors([(log, at, frame) for log, _, at, frame in entries if log.mirrors and not log.fenced])
@@ -236,9 +245,8 @@ class Journal:
             gevent.sleep(BEHIND_AGAIN_S)
             entries = list(self._behind)
             try:
-                replies = self._append(entries)
-                for (log, *_), refused in zip(entries, replies, strict=True):
-                    log.fenced = log.fenced or (refused is not None and self._outranked(log))
+                for (log, *_), fine in zip(entries, self._append(entries), strict=True):
+                    log.fenced = log.fenced or (not fine and self._outranked(log))
             except StoreUnavailable:
                 continue
             del self._behind[: len(entries)]
@@ -288,9 +296,12 @@ class Journal:
         """Read from the stream what this log does not have."""
         start = "-" if log.last < 0 else f"({log.last // _EPOCH}-{log.last % _EPOCH}"
         for raw_id, fields in self._store.do("XRANGE", log.stream, start, "+"):
-            place = _place(raw_id.decode())
-            if place > log.last:
-                log.take(place, b"id: " + raw_id + b"\n" + fields[b"f"])
+            place, frame = _place(raw_id.decode()), fields[b"f"]
+            if place > log.last and not frame.startswith(_NOTE):
+                log.take(place, b"id: " + raw_id + b"\n" + frame)
+            elif place > log.last:
+                log.last = place
+                log.notes.append(frame.removeprefix(_NOTE))
         log.updated = self._clock()
 
     def _announce(self, log: Log) -> None:
@@ -328,8 +339,11 @@ class Journal:
             return
         place = _place(letter.note)
         if place == log.last + 1:
-            log.take(place, events.with_id(letter.note, letter.payload))
             log.updated = self._clock()
+            if letter.payload.startswith(_NOTE):
+                log.last = place
+            else:
+                log.take(place, events.with_id(letter.note, letter.payload))
         elif place > log.last:
             gevent.spawn(self._try_sync, log)
 

@@ -54,6 +54,12 @@ class Row:
     def to_json(self) -> str:
         return json.dumps(asdict(self), ensure_ascii=False)
 
+    @classmethod
+    def from_json(cls, text: str | bytes) -> Row:
+        """A row as it was written; columns that are new since have their defaults."""
+        data = json.loads(text)
+        return cls(**{name: data[name] for name in COLUMNS if name in data})
+
 
 COLUMNS = tuple(field.name for field in fields(Row))
 
@@ -188,7 +194,6 @@ def _read_spool(lines: Iterable[str]) -> Iterator[Row]:
     """The whole rows of a spool; a last line that its writer did not finish is no row."""
     for line in lines:
         try:
-            data = json.loads(line)
+            yield Row.from_json(line)
         except ValueError:
             continue
-        yield Row(**{name: data[name] for name in COLUMNS if name in data})

@@ -114,14 +114,27 @@ def build(
         runner=runner,
         claude=Claude(client, policy),
         models=models,
-        booking=Booking(store, ledger, models, metrics, worker, time.time),
+        booking=Booking(journal, ledger, models, metrics, worker, time.time),
         metrics=metrics,
         deadline_s=settings.answer_deadline_s,
     )
     visitors = Visitors(store, secret_key(settings), _secret, settings.session_days)
     return Services(
-        settings, store, sites, visitors, conversations, limits, journal, ledger, runner, turns, models, metrics, mailbox, client
-    )  # fmt: skip
+        settings=settings,
+        store=store,
+        sites=sites,
+        visitors=visitors,
+        conversations=conversations,
+        limits=limits,
+        journal=journal,
+        ledger=ledger,
+        runner=runner,
+        turns=turns,
+        models=models,
+        metrics=metrics,
+        mailbox=mailbox,
+        client=client,
+    )
 
 
 def _redis_url(settings: Settings) -> str:

@@ -188,7 +188,7 @@ class Turns:
         """A turn's life. Whatever happens, the turn ends: with its answer, with an error event, or in other hands."""
         site = self._sites.get(task.site)
         try:
-            self._booking.close_lost(site, task)
+            self._booking.close_lost(task)
             ended = self._answer(site, task)
             if task.stop.reason == HANDOVER and not (ended.complete or ended.code):
                 self._runner.release(task)

@@ -11,12 +11,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 import anthropic
 import certifi
 import httpx2
 
 from parlance.claude.errors import UpstreamError, translate
+from parlance.claude.transport import SocketTransport
 
 CONNECT_S = 5.0
 POOL_S = 5.0
@@ -37,7 +40,7 @@ class Client:
         self, api_key: str, base_url: str, *, stall_s: float = 60.0, transport: httpx2.BaseTransport | None = None
     ) -> None:
         timeout = httpx2.Timeout(stall_s, connect=CONNECT_S, pool=POOL_S)
-        options: dict[str, Any] = {"transport": transport} if transport else {"verify": _tls()}
+        options = _network(base_url) if transport is None else {"transport": transport}
         self._sdk = anthropic.Anthropic(
             api_key=api_key,
             base_url=base_url,
@@ -69,6 +72,14 @@ class Client:
 def in_process(app: Any) -> httpx2.BaseTransport:
     """A WSGI app in the network's place."""
     return httpx2.WSGITransport(app)
+
+
+def _network(base_url: str) -> dict[str, Any]:
+    """Our own transport; where the environment names a proxy for this address, the SDK's, which knows about proxies."""
+    address = urlsplit(base_url)
+    if address.scheme in getproxies() and not proxy_bypass(address.hostname or ""):
+        return {"verify": _tls()}
+    return {"transport": SocketTransport(_tls())}
 
 
 def _tls() -> ssl.SSLContext:

@@ -8,7 +8,7 @@ commands does not wait out several timeouts.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from importlib import resources
 from typing import Any
 
@@ -25,10 +25,6 @@ COOL_S = 0.25
 
 Command = Sequence[Any]
 Entry = tuple[str, str, bytes]
-
-
-class Refused(Exception):
-    """A stream did not take an entry, because its id is not above the last one."""
 
 
 class Store:
@@ -78,11 +74,24 @@ class Store:
                 raise StoreUnavailable("a Redis node did not answer") from reply
         return replies
 
-    def append(self, entries: Sequence[Entry]) -> list[Refused | None]:
-        """Append `(stream, id, frame)` entries in one round trip. An entry whose id is not above the stream's last one
-        comes back as Refused: it is there already, or a later epoch has fenced it off."""
-        replies = self.each([("XADD", stream, entry_id, "f", frame) for stream, entry_id, frame in entries])
-        return [Refused(str(reply)) if isinstance(reply, redis.ResponseError) else None for reply in replies]
+    def append(self, entries: Sequence[Entry]) -> list[bool]:
+        """Append `(stream, id, frame)` entries. False stands for an entry whose id is not above its stream's last
+        one: it is there already, or a later epoch has fenced it off. In a Cluster, one call for each site."""
+        written = [True] * len(entries)
+        for places in self._by_slot([entry[0] for entry in entries]):
+            args = [value for i in places for value in entries[i][1:]]
+            for number in self.run("append", [entries[i][0] for i in places], args):
+                written[places[number - 1]] = False
+        return written
+
+    def _by_slot(self, keys: Sequence[str]) -> Iterable[list[int]]:
+        """The places of keys that one script may touch together: all, or in a Cluster those of one hash tag."""
+        if not self.cluster:
+            return [list(range(len(keys)))] if keys else []
+        groups: dict[str, list[int]] = {}
+        for place, key in enumerate(keys):
+            groups.setdefault(key[: key.index("}")], []).append(place)
+        return groups.values()
 
     def listen(self) -> Any:
         """A client of its own for pub/sub: it waits without a time limit, so it must not share the others' pool."""
@@ -90,7 +99,15 @@ class Store:
 
     def run(self, script: str, keys: Sequence[str], args: Sequence[Any] = ()) -> Any:
         """The Lua script `lua/<script>.lua`, by its hash. Its header says what it takes and returns."""
-        return self._guarded(lambda: self._scripts[script](keys=list(keys), args=list(args)))
+
+        def call() -> Any:
+            loaded = self._scripts[script]
+            try:
+                return self.redis.execute_command("EVALSHA", loaded.sha, len(keys), *keys, *args)
+            except redis.exceptions.NoScriptError:  # a server that has just been started
+                return loaded(keys=list(keys), args=list(args))
+
+        return self._guarded(call)
 
     def ping(self) -> bool:
         return bool(self.do("PING"))
@@ -119,6 +136,6 @@ def _connect(url: str, connections: int, answer_s: float | None = ANSWER_S) -> A
         addresses = (part.rsplit(":", 1) for part in rest.strip("/").split(","))
         nodes = [ClusterNode(host, int(port)) for host, port in addresses]
         tls = scheme.startswith("rediss")
-        return RedisCluster(startup_nodes=nodes, ssl=tls, cluster_error_retry_attempts=1, **options)
+        return RedisCluster(startup_nodes=nodes, ssl=tls, **options | {"retry": Retry(NoBackoff(), 1)})
     pool = redis.BlockingConnectionPool.from_url(url, max_connections=connections, timeout=ANSWER_S, **options)
     return redis.Redis(connection_pool=pool)

@@ -11,7 +11,6 @@ local turn = redis.call("HMGET", KEYS[1], "epoch", "state")
 if turn[1] ~= ARGV[2] or turn[2] ~= "running" then return 0 end
 
 redis.call("HSET", KEYS[1], "state", ARGV[3])
-redis.call("HDEL", KEYS[1], "call")
 redis.call("ZREM", KEYS[3], ARGV[1])
 redis.call("XADD", KEYS[2], ARGV[4], "f", ARGV[5])
 redis.call("EXPIRE", KEYS[2], ARGV[6])

@@ -18,6 +18,4 @@ redis.call("HSET", KEYS[2], "owner", ARGV[2])
 redis.call("ZADD", KEYS[1], now_ms + ARGV[3], ARGV[1])
 redis.call("XADD", KEYS[3], epoch .. "-0", "f", ARGV[4])
 redis.call("EXPIRE", KEYS[3], ARGV[5])
-local record = redis.call("HGETALL", KEYS[2])
-redis.call("HDEL", KEYS[2], "call")
-return record
+return redis.call("HGETALL", KEYS[2])
