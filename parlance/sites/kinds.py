@@ -25,7 +25,7 @@ SECRET = re.compile(r"\$\{secret:[A-Z][A-Z0-9_]{0,63}\}")
 NANO = 10**9
 
 LOOKS_SECRET = re.compile(r"\$\{\s*secret\b[^}]*\}?", re.IGNORECASE)
-_DOLLARS = re.compile(r"([0-9]{1,7})(?:\.([0-9]{1,9}))?")
+_DOLLARS = re.compile(r"([0-9]{1,9})(?:\.([0-9]{1,9}))?")
 
 
 def closest(name: str, known: Iterable[str]) -> str:

@@ -51,7 +51,7 @@ def write(site: Site) -> str:
     """A site as a site file."""
     out = io.StringIO()
     yaml = YAML()
-    yaml.width, yaml.allow_unicode = 110, True
+    yaml.width, yaml.allow_unicode = 1 << 30, True  # never fold: a folded double-quoted text may gain a space
     yaml.indent(mapping=2, sequence=4, offset=2)
     yaml.dump(_styled(form.write(site)), out)
     return out.getvalue()

@@ -31,6 +31,7 @@ _CORE: tuple[tuple[re.Pattern[str], Callable[[str], Any]], ...] = (
     (re.compile(r"[-+]?\.(?:inf|Inf|INF)"), lambda text: float(text.replace(".", "", 1))),
     (re.compile(r"\.(?:nan|NaN|NAN)"), lambda text: float("nan")),
 )
+_TAGS = frozenset("tag:yaml.org,2002:" + kind for kind in ("str", "map", "seq"))
 _PAIR = re.compile("[\ud800-\udbff][\udc00-\udfff]")
 _BROKEN = re.compile("[\0\ud800-\udfff]")
 
@@ -100,7 +101,7 @@ class Text:
             raise _Stop(_line(event), "the file grows too large here; put long texts into files of their own")
 
     def _content(self, event: Any, path: Path) -> Any:
-        if event.tag is not None and not str(event.tag).startswith("tag:yaml.org,2002:"):
+        if event.tag is not None and str(event.tag) not in _TAGS:
             self._mistake(event, path, f"`{event.tag}`: site files hold plain values, no tags")
         if isinstance(event, ev.MappingStartEvent):
             return self._mapping(path)
@@ -124,7 +125,7 @@ class Text:
         if not isinstance(event, ev.ScalarEvent):
             raise _Stop(_line(event), "a name is a text; quote it if it begins with one of { [ * &")
         if event.value == "<<" and event.implicit[0]:
-            self._mistake(event, path, "`<<` is not part of YAML 1.2; write the settings out")
+            self._mistake(event, (*path, "<<"), "`<<` is not part of YAML 1.2; write the settings out")
         return self._whole(event, path)
 
     def _sequence(self, path: Path) -> list[Any]:
