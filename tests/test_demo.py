@@ -302,8 +302,6 @@ def test_it_remembers_what_the_number_is_for(api: Api) -> None:
 
 
 def test_it_uses_no_tool_without_a_value_or_a_reason(api: Api) -> None:
-    for said in ("Where is my order?", "Hello!", "Do you repair kites?"):
-        assert api.ask(said, tools=[ORDERS, SEARCH]).stop_reason in ("end_turn", "tool_use")
     assert api.ask("Where is my order?", tools=[ORDERS]).stop_reason == "end_turn"
     assert api.ask("Hello!", tools=[ORDERS, SEARCH]).stop_reason == "end_turn"
     assert api.ask("Do you repair kites?", tools=[ORDERS, SEARCH]).stop_reason == "end_turn"
