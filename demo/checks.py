@@ -11,6 +11,7 @@ from itertools import pairwise
 from typing import Any
 
 from demo.errors import ApiError, invalid
+from demo.instances import instance
 from demo.models import EFFORTS, MODELS, Model
 from demo.prompt import Json, binding, blocks_of, mark_of, system_blocks
 
@@ -116,10 +117,21 @@ def _check_tools(body: Json) -> None:
         _only(tool, TOOL_FIELDS, f"{where}.custom.")
         if not re.fullmatch(r"[a-zA-Z0-9_-]{1,128}", _required(tool, "name", str, f"{where}.custom.")):
             raise invalid(f"{where}.custom.name: String should match pattern '^[a-zA-Z0-9_-]{{1,128}}$'")
-        if _required(tool, "input_schema", dict, f"{where}.custom.").get("type") != "object":
-            raise invalid(f"{where}.custom.input_schema.type: Input should be 'object'")
+        _check_input_schema(_required(tool, "input_schema", dict, f"{where}.custom."), f"{where}.custom.input_schema.")
     if len({tool["name"] for tool in tools}) < len(tools):
         raise invalid("tools: Tool names must be unique.")
+
+
+def _check_input_schema(schema: Json, where: str) -> None:
+    if schema.get("type") != "object":
+        raise invalid(f"{where}type: Input should be 'object'")
+    properties = _optional(schema, "properties", dict, where) or {}
+    for name, known in properties.items():
+        _object(known, f"{where}properties.{name}")
+        _optional(known, "enum", list, f"{where}properties.{name}.")
+        _optional(known, "pattern", str, f"{where}properties.{name}.")
+    if not all(isinstance(name, str) for name in _optional(schema, "required", list, where) or []):
+        raise invalid(f"{where}required: Input should be a list of strings")
 
 
 def _check_tool_choice(body: Json, model: Model) -> None:
@@ -177,7 +189,7 @@ def _check_message(message: Any, where: str) -> None:
 
 def _check_block(block: Any, role: str, where: str) -> None:
     _object(block, where)
-    kind = block.get("type")
+    kind = _required(block, "type", str, f"{where}.")
     if role == "assistant" and kind == "document":
         raise invalid(f"{where}: `document` blocks are not permitted in `assistant` messages")
     if kind not in BLOCKS[role]:
@@ -222,10 +234,12 @@ def _check_tool_result(block: Json, role: str, where: str) -> None:
     content = block.get("content") or []
     if isinstance(content, str):
         return
+    if not isinstance(content, list):
+        raise invalid(f"{where}.tool_result.content: Input should be a valid string or list")
     for index, inner in enumerate(content):
         place = f"{where}.tool_result.content.{index}"
         _object(inner, place)
-        if inner.get("type") not in ("text", "image", "search_result", "document"):
+        if _required(inner, "type", str, f"{place}.") not in ("text", "image", "search_result", "document"):
             raise invalid(f"{place}: Input tag '{inner.get('type')}' does not match any of the expected tags")
         if inner["type"] in FORMS:
             FORMS[inner["type"]](inner, role, place)
@@ -299,7 +313,7 @@ def _check_thinking(body: Json, model: Model) -> None:
     thinking = _optional(body, "thinking", dict)
     if thinking is None:
         return
-    kind = thinking.get("type")
+    kind = _required(thinking, "type", str, "thinking.")
     if kind not in model.thinking:
         accepted = ", ".join(f'"{name}"' for name in model.thinking)
         raise invalid(f'thinking.type: "{kind}" is not supported for {model.id}. Accepted: {accepted}')
@@ -335,6 +349,10 @@ def _check_output(body: Json) -> None:
         return
     if format.get("type") != "json_schema" or not isinstance(format.get("schema"), dict):
         raise invalid("output_config.format: Input should be {'type': 'json_schema', 'schema': {...}}")
+    try:
+        instance(format["schema"])
+    except (TypeError, AttributeError, LookupError, RecursionError) as error:
+        raise invalid("output_config.format.schema: The schema is recursive or not valid") from error
     for schema in _objects(format["schema"]):
         if schema.get("additionalProperties") is not False:
             raise invalid(

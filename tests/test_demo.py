@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import io
 import json
 import signal
 import subprocess
@@ -602,6 +604,10 @@ REFUSED = {
         {"messages": talk("a", [{"type": "thinking", "thinking": "", "signature": "Eq00"}], "b")},
         "messages.1.content.0: Invalid `signature` in `thinking` block.",
     ),
+    "a recursive schema": (
+        {"output_config": {"format": {"type": "json_schema", "schema": {"$ref": "#"}}}},
+        "The schema is recursive or not valid",
+    ),
     "a blank stop sequence": ({"stop_sequences": [" "]}, "stop_sequences.0"),
 }
 
@@ -610,6 +616,66 @@ REFUSED = {
 def test_it_refuses(api: Api, name: str) -> None:
     change, message = REFUSED[name]
     assert message in api.refused(**change)
+
+
+NONSENSE = (None, 5, "", [], {}, [5], {"a": 1}, True, [{}], {"type": []})
+
+
+def paths(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    if path:
+        yield path
+    for name, item in value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ():
+        yield from paths(item, (*path, name))
+
+
+def put(value: Any, path: tuple[Any, ...], item: Any) -> Any:
+    value = copy.deepcopy(value)
+    within = value
+    for name in path[:-1]:
+        within = within[name]
+    within[path[-1]] = item
+    return value
+
+
+def test_nonsense_anywhere_is_answered_and_never_an_exception() -> None:
+    demo = Demo(pace_s=0)
+    body = {
+        "model": "claude-opus-4-5",
+        "max_tokens": 100,
+        "system": marked("Short."),
+        "tools": [ORDERS, SEARCH],
+        "tool_choice": {"type": "auto"},
+        "metadata": {"user_id": "a"},
+        "stop_sequences": ["£"],
+        "thinking": {"type": "adaptive"},
+        "output_config": {"effort": "low", "format": SCHEMA},
+        "cache_control": MARK,
+        "messages": talk("a", [{"type": "thinking", "thinking": "", "signature": ""}, use()], [result()]),
+    }
+    seen = set()
+    for given in (
+        body,
+        body | {"output_config": {}, "messages": talk([*results(), {"type": "text", "text": "Silk?"}])},
+    ):
+        for path in paths(given):
+            for item in NONSENSE:
+                seen.add(asked_inside(demo, put(given, path, item)))
+    assert seen == {"200 OK", "400 Bad Request", "404 Not Found"}
+
+
+def asked_inside(demo: Demo, body: Any) -> str:
+    raw = json.dumps(body).encode()
+    environ = {
+        "REQUEST_METHOD": "POST",
+        "PATH_INFO": "/v1/messages",
+        "HTTP_AUTHORIZATION": "Bearer sk",
+        "HTTP_ANTHROPIC_VERSION": "2026-10-21",
+        "CONTENT_LENGTH": str(len(raw)),
+        "wsgi.input": io.BytesIO(raw),
+    }
+    status: list[str] = []
+    assert b"".join(demo(environ, lambda line, headers: status.append(line)))
+    return status[0]
 
 
 def test_it_takes_what_is_just_within_the_rules(api: Api) -> None:
