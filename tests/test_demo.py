@@ -739,7 +739,7 @@ def test_it_lists_its_models_with_their_limits(api: Api) -> None:
     assert haiku.id in [model.id for model in api.client.models.list()]
 
 
-def test_it_tells_the_quota(api: Api) -> None:
+def test_it_tells_the_quota(api: Api, clock: Clock) -> None:
     left = []
     for _ in range(2):
         headers = api.post(api.body()).headers
@@ -748,6 +748,8 @@ def test_it_tells_the_quota(api: Api) -> None:
             assert {f"anthropic-ratelimit-{name}-{what}" for what in ("limit", "remaining", "reset")} <= set(headers)
     assert left[0] - left[1] == 1
     assert headers["anthropic-ratelimit-tokens-reset"] == "2027-01-15T08:01:00Z"
+    clock.now += 60
+    assert int(api.post(api.body()).headers["anthropic-ratelimit-requests-remaining"]) == left[0]
 
 
 # It takes scripted faults
