@@ -20,6 +20,7 @@ from gevent.event import Event
 
 from parlance import events, ids
 from parlance.errors import Fenced, StoreUnavailable
+from parlance.observe.logs import log as tell
 from parlance.store import keys
 from parlance.store.client import Store
 from parlance.store.mailbox import Letter, Mailbox
@@ -80,6 +81,11 @@ class Log:
         self.frames.append(frame)
         if events.is_last(frame, frame.index(b"\n") + 1):
             self.ended = True
+        self.wake()
+
+    def let_go(self) -> None:
+        """End here without a last event: followers' clients resume, and learn where the turn is, or that it is not."""
+        self.ended = True
         self.wake()
 
     def wake(self) -> None:
@@ -176,7 +182,7 @@ class Journal:
         self._wake.set()
 
     def _write_on(self) -> None:
-        """The scribe's life."""
+        """The scribe's life. A mistake in one write must not silence every answer of the process."""
         while True:
             self._wake.wait()
             # Alone, a word goes out at once; in a crowd, what comes within PACE_S goes out together.
@@ -185,21 +191,28 @@ class Journal:
                 gevent.sleep(early)
             self._wake.clear()
             self._wrote_at = self._clock()
-            batch, self._dirty = self._dirty, []
-            entries = [entry for log in batch for entry in self._take(log)]
-            if self._behind:
-                self._show(entries)
-                self._behind += entries
-                continue
             try:
-                self._commit(entries, self._append(entries))
-            except StoreUnavailable:
-                # Those who watch go on reading; the journal is caught up when the store is back.
-                self._show(entries)
-                self._behind = entries
-                gevent.spawn(self._catch_up)
-                for log, *_ in entries:
-                    log.settled.set()
+                self._write_down()
+            except Exception as error:
+                tell("scribe_failed", level="error", error=error)
+
+    def _write_down(self) -> None:
+        """What all answers have to say, into the store and then to the followers."""
+        batch, self._dirty = self._dirty, []
+        entries = [entry for log in batch for entry in self._take(log)]
+        if self._behind:
+            self._show(entries)
+            self._behind += entries
+            return
+        try:
+            self._commit(entries, self._append(entries))
+        except StoreUnavailable:
+            # Those who watch go on reading; the journal is caught up when the store is back.
+            self._show(entries)
+            self._behind = entries
+            gevent.spawn(self._catch_up)
+            for log, *_ in entries:
+                log.settled.set()
 
     def _take(self, log: Log) -> list[_Entry]:
         """What a log has to write, framed and numbered."""
@@ -293,9 +306,11 @@ class Journal:
         return log
 
     def _sync(self, log: Log) -> None:
-        """Read from the stream what this log does not have."""
+        """Read from the stream what this log does not have; of a stream that is gone (its visitor was erased, or the
+        store lost it) nothing will come any more."""
         start = "-" if log.last < 0 else f"({log.last // _EPOCH}-{log.last % _EPOCH}"
-        for raw_id, fields in self._store.do("XRANGE", log.stream, start, "+"):
+        entries, there = self._store.many([("XRANGE", log.stream, start, "+"), ("EXISTS", log.stream)])
+        for raw_id, fields in entries:
             place, frame = _place(raw_id.decode()), fields[b"f"]
             if place > log.last and not frame.startswith(_NOTE):
                 log.take(place, b"id: " + raw_id + b"\n" + frame)
@@ -303,6 +318,8 @@ class Journal:
                 log.last = place
                 log.notes.append(frame.removeprefix(_NOTE))
         log.updated = self._clock()
+        if not there:
+            log.let_go()
 
     def _announce(self, log: Log) -> None:
         owner = self._store.do("HGET", keys.turn(log.site, log.turn), "owner")
@@ -342,6 +359,7 @@ class Journal:
             log.updated = self._clock()
             if letter.payload.startswith(_NOTE):
                 log.last = place
+                log.notes.append(letter.payload.removeprefix(_NOTE))
             else:
                 log.take(place, events.with_id(letter.note, letter.payload))
         elif place > log.last:
@@ -389,8 +407,7 @@ class Journal:
     def let_go(self) -> None:
         """End every follower's response without a last event: the visitors' clients resume at another worker."""
         for log in list(self._logs.values()):
-            log.ended = True
-            log.wake()
+            log.let_go()
 
 
 class _Following(Iterator[bytes]):

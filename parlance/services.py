@@ -148,7 +148,7 @@ def _redis_url(settings: Settings) -> str:
 
 
 def _client(settings: Settings, upstream: Any) -> Client:
-    app = upstream or (Demo() if settings.demo else None)
+    app = upstream or (Demo(remember=0) if settings.demo else None)
     return Client(
         settings.anthropic_api_key or "demo",
         "http://demo.invalid" if app else settings.anthropic_base_url,

@@ -35,6 +35,8 @@ from parlance.voice.render import render
 
 LAST_EPOCH = 4  # a turn that has outlived so many workers is not begun again: it may be what kills them
 FINISH_AGAIN_S = 0.5
+CANCEL_S = 2.0  # how long a cancel waits to see the end that it caused
+CANCEL_LOOK_S = 0.02
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,12 +134,18 @@ class Turns:
         return self._journal.follow(site, turn, after)
 
     def cancel(self, site: str, visitor: str, turn: str) -> str:
-        """Stop a turn, and return its state: `cancelled`, or what it had ended in. Raises NotFound."""
+        """Stop a turn, and return the state that it ended in; `running` where its worker takes its time.
+
+        Raises NotFound, StoreUnavailable.
+        """
         state = self._check(site, visitor, turn)
-        if state != events.RUNNING:
-            return state
-        self._runner.cancel(site, turn)
-        return events.CANCELLED
+        if state == events.RUNNING:
+            self._runner.cancel(site, turn)
+            give_up = self._clock() + CANCEL_S
+            while state == events.RUNNING and self._clock() < give_up:
+                gevent.sleep(CANCEL_LOOK_S)
+                state = self._check(site, visitor, turn)
+        return state
 
     def erase(self, site: str, visitor: str) -> Receipt:
         """Erase a visitor, what is being answered to them included: it is stopped first, and leaves nothing."""
@@ -188,25 +196,32 @@ class Turns:
         """A turn's life. Whatever happens, the turn ends: with its answer, with an error event, or in other hands."""
         site = self._sites.get(task.site)
         try:
-            self._booking.close_lost(task)
-            ended = self._answer(site, task)
-            if task.stop.reason == HANDOVER and not (ended.complete or ended.code):
+            ended = self._ended(site, task)
+            if ended.stop_reason == HANDOVER:
                 self._runner.release(task)
                 self._journal.abandon(task.log)
             else:
                 self._finish(site, task, ended)
         except Fenced:
             self._journal.abandon(task.log)
+
+    def _ended(self, site: Site, task: Task) -> Ended:
+        """How the turn ended, our own faults included."""
+        try:
+            self._booking.close_lost(task)
+            return self._answer(site, task)
+        except Fenced:
+            raise
         except StoreUnavailable:
-            self._finish(site, task, Ended("", "error", complete=False, code="unavailable", retry=True))
+            return _failed("unavailable")
         except Exception as error:
             log("turn_failed", level="error", error=error, **_names(task))
-            self._finish(site, task, _broken())
+            return _failed("interrupted")
 
     def _answer(self, site: Site, task: Task) -> Ended:
         """Ask Claude, and write what happens into the journal as it happens."""
         if task.epoch > LAST_EPOCH:
-            return _broken()
+            return _failed("interrupted")
         for step in self._claude.answer(self._question(site, task), task.stop):
             if isinstance(step, Text):
                 if not task.spoken:
@@ -219,7 +234,7 @@ class Turns:
             elif isinstance(step, Call):
                 self._booking.close(site, task, step)
             else:
-                return step
+                return _worth_keeping(step)
         raise AssertionError("an answer without an end")
 
     def _question(self, site: Site, task: Task) -> Question:
@@ -354,8 +369,15 @@ def _state(ended: Ended) -> str:
     return events.CANCELLED if ended.stop_reason == CANCELLED else events.INTERRUPTED
 
 
-def _broken() -> Ended:
-    return Ended("", "error", complete=False, code="interrupted", retry=True)
+def _failed(code: str) -> Ended:
+    return Ended("", "error", complete=False, code=code, retry=True)
+
+
+def _worth_keeping(ended: Ended) -> Ended:
+    """An answer that was broken off before its first word is none; unless it was the visitor who wanted no more."""
+    if ended.text or ended.code or ended.stop_reason in (CANCELLED, HANDOVER, FENCED):
+        return ended
+    return _failed("interrupted")
 
 
 def _retold(message: Message, conversation: str) -> Iterator[bytes]:
