@@ -42,6 +42,7 @@ export async function* follow(connect, { signal, turn = '', onConnection = () =>
         over ||= event.event === 'done' || event.event === 'error'; // and then to the end: closing early looks like a loss
         yield event;
       }
+      line.rest();
     } catch (error) {
       if (over || signal.aborted) return;
       if (!passing(error, turn) || failures >= (turn ? TRIES_AFTER : TRIES_BEFORE_START)) throw error;
@@ -57,13 +58,15 @@ export async function* follow(connect, { signal, turn = '', onConnection = () =>
  */
 class Line {
   #end = new AbortController();
+  #watch = new AbortController();
   #timer = 0;
 
   /** @param {AbortSignal} signal */
   constructor(signal) {
     const close = () => this.close();
-    signal.addEventListener('abort', close, { signal: this.signal });
-    for (const change of ['offline', 'online']) globalThis.addEventListener(change, close, { signal: this.signal });
+    const watched = { signal: this.#watch.signal };
+    signal.addEventListener('abort', close, watched);
+    for (const change of ['offline', 'online']) globalThis.addEventListener(change, close, watched);
     this.heard();
   }
 
@@ -76,8 +79,15 @@ class Line {
     this.#timer = Number(setTimeout(() => this.close(), SILENCE_MS));
   }
 
-  close() {
+  /** It has been read to its end: there is nothing left to watch, or to abort. */
+  rest() {
     clearTimeout(this.#timer);
+    this.#watch.abort();
+  }
+
+  close() {
+    if (this.#watch.signal.aborted) return;
+    this.rest();
     this.#end.abort();
   }
 }

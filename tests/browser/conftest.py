@@ -316,7 +316,8 @@ class Guests:
         self.errors: list[str] = []
 
     def context(self, **options: Any) -> BrowserContext:
-        context = self._browser.new_context(**{"viewport": {"width": 1280, "height": 800}, "locale": "en-GB", **options})
+        usual = {"viewport": {"width": 1280, "height": 800}, "locale": "en-GB"}
+        context = self._browser.new_context(**{**usual, **options})
         context.on("request", lambda request: self.requests.append(request.url))
         context.on("weberror", lambda error: self.errors.append(str(error.error)))
         context.on("console", self._note)

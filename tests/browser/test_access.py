@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from browser.conftest import Chat, Guests, Host, Model
 from playwright.sync_api import expect
+
+from browser.conftest import Chat, Guests, Host, Model
 
 PHONE: dict[str, Any] = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True}
 DESK: dict[str, Any] = {"viewport": {"width": 1280, "height": 800}}
@@ -50,8 +51,9 @@ def test_axe_finds_nothing_in_any_brands_colour(
     model.script(text=ANSWER)
     page = guests.context(color_scheme=scheme, reduced_motion="reduce").new_page()
     page.add_init_script(
-        "addEventListener('DOMContentLoaded', () => document.adoptedStyleSheets = [new CSSStyleSheet()]);"
-        f"addEventListener('load', () => document.adoptedStyleSheets[0].replaceSync('parlance-chat {{--parlance-accent:{accent}}}'))"
+        "const sheet = new CSSStyleSheet();"
+        f"sheet.replaceSync('parlance-chat {{ --parlance-accent: {accent} }}');"
+        "addEventListener('load', () => document.adoptedStyleSheets = [sheet]);"
     )
     page.goto(home)
     chat = Chat(page).open().ask("Which books?").complete()
@@ -60,7 +62,11 @@ def test_axe_finds_nothing_in_any_brands_colour(
 
 def violations(chat: Chat) -> list[str]:
     results = Axe().run(chat.page).response
-    return [f"{found['id']}: {node['target']} {node['failureSummary']}" for found in results["violations"] for node in found["nodes"]]
+    return [
+        f"{found['id']}: {node['target']} {node['failureSummary']}"
+        for found in results["violations"]
+        for node in found["nodes"]
+    ]
 
 
 def test_the_keyboard_goes_in_and_comes_back(guests: Guests, home: str) -> None:
@@ -84,7 +90,7 @@ def test_everything_can_be_reached_by_tab(guests: Guests, home: str) -> None:
     for _ in range(9):
         reached.append(
             chat.page.evaluate(
-                "() => { const e = document.activeElement.shadowRoot?.activeElement; return e ? e.ariaLabel || e.textContent : '' }"
+                "[document.activeElement.shadowRoot?.activeElement].map(e => e ? e.ariaLabel || e.textContent : '')[0]"
             )
         )
         chat.page.keyboard.press("Shift+Tab")
@@ -117,9 +123,10 @@ def test_enter_sends_and_shift_enter_begins_a_line(guests: Guests, home: str, mo
 def test_an_input_methods_enter_is_its_own(guests: Guests, home: str) -> None:
     chat = guests.visit(home).open()
     chat.field.fill("にほん")
-    for options in ("{key: 'Enter', isComposing: true}", "{key: 'Enter', keyCode: 229}"):
-        chat.field.evaluate(f"element => element.dispatchEvent(new KeyboardEvent('keydown', {options}))")
-    chat.field.evaluate("element => element.dispatchEvent(new KeyboardEvent('keydown', {key: 'Escape', isComposing: true, bubbles: true}))")
+    press = "(element, key) => element.dispatchEvent(new KeyboardEvent('keydown', {bubbles: true, ...key}))"
+    for key in ({"key": "Enter", "isComposing": True}, {"key": "Enter", "keyCode": 229}):
+        chat.field.evaluate(press, key)
+    chat.field.evaluate(press, {"key": "Escape", "isComposing": True})
     expect(chat.field).to_have_value("にほん")
     expect(chat.panel).to_be_visible()
     assert chat.questions.count() == 0
@@ -208,12 +215,17 @@ def test_it_fits_a_window_of_320_pixels(guests: Guests, home: str, model: Model)
     expect(chat.send).to_be_in_viewport(ratio=1)
 
 
-@pytest.mark.parametrize(("language", "label"), [("de", "Ihre Nachricht"), ("fr-CA", "Votre message"), ("ar", "رسالتك"), ("xx", "Your message")])
+@pytest.mark.parametrize(
+    ("language", "label"),
+    [("de", "Ihre Nachricht"), ("fr-CA", "Votre message"), ("ar", "رسالتك"), ("xx", "Your message")],
+)
 def test_it_speaks_the_pages_language(guests: Guests, host: Host, tag: str, language: str, label: str) -> None:
     chat = guests.visit(host.page("/spoken", tag, html=f'lang="{language}"'))
     chat.launcher.click()
     expect(chat.panel.get_by_role("textbox", name=label)).to_be_visible()
-    assert chat.panel.evaluate("element => getComputedStyle(element).direction") == ("rtl" if language == "ar" else "ltr")
+    assert chat.panel.evaluate("element => getComputedStyle(element).direction") == (
+        "rtl" if language == "ar" else "ltr"
+    )
 
 
 def test_it_speaks_the_browsers_language_where_the_page_names_none(guests: Guests, host: Host, tag: str) -> None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from browser.conftest import Chat, Guests, Host, Model
 from playwright.sync_api import expect
+
+from browser.conftest import Chat, Guests, Host, Model
 
 GLOBALS = "Object.getOwnPropertyNames(window).filter(name => !/^\\d+$/.test(name)).sort()"
 
@@ -71,7 +72,7 @@ def test_it_lives_through_a_change_of_the_body(guests: Guests, home: str, model:
     with chat.page.expect_request_finished(lambda request: request.url.endswith("/v1/messages")):
         chat.page.evaluate(
             """() => {
-                const body = document.body.cloneNode(true); // as Turbo does: a snapshot, with a copy of our element in it
+                const body = document.body.cloneNode(true); // a snapshot, as Turbo's, with a copy of our element
                 document.body.replaceWith(body);
             }"""
         )
@@ -137,7 +138,7 @@ def test_the_page_cannot_reach_into_it_with_its_styles(guests: Guests, host: Hos
 
 HOSTILE = """<img src=x onerror="window.hacked=1"> <script>window.hacked=2</script> <svg onload="window.hacked=3">
 [click](javascript:window.hacked=4) [click](JaVa\tScript:window.hacked=5) [click](data:text/html,<script>1</script>)
-![pixel](http://evil.example/pixel.png) <iframe src="javascript:window.hacked=6"></iframe> <style>*{display:none}</style>
+![pixel](http://evil.example/pixel.png) <iframe src="javascript:window.hacked=6"></iframe> <style>*{all:unset}</style>
 
 | <b onmouseover="window.hacked=7">x</b> | y |
 |---|---|
@@ -155,15 +156,30 @@ HOSTILE = """<img src=x onerror="window.hacked=1"> <script>window.hacked=2</scri
 def test_what_the_model_says_is_never_run_nor_fetched(guests: Guests, home: str, model: Model, deltas: int) -> None:
     model.script(text=HOSTILE, deltas=deltas)
     chat = guests.visit(home).open().ask("Hi").complete()
-    tags = chat.prose.evaluate("element => [...new Set([...element.querySelectorAll('*')].map(each => each.localName))].sort()")
-    assert set(tags) <= {"p", "a", "br", "code", "pre", "div", "table", "thead", "tbody", "tr", "th", "td", "blockquote"}
-    assert chat.prose.locator("a").evaluate_all("links => [...new Set(links.map(link => new URL(link.href).protocol))]") == ["http:"]
-    assert chat.prose.locator("a").first.get_attribute("rel") == "noopener nofollow"
-    assert chat.prose.locator("a").first.get_attribute("target") == "_blank"
-    for link in chat.prose.locator("a").all():
+    tags = chat.prose.locator("*").evaluate_all("all => all.map(each => each.localName)")
+    assert set(tags) <= {
+        "p",
+        "a",
+        "br",
+        "code",
+        "pre",
+        "div",
+        "table",
+        "thead",
+        "tbody",
+        "tr",
+        "th",
+        "td",
+        "blockquote",
+    }
+    links = chat.prose.locator("a")
+    assert set(links.evaluate_all("all => all.map(link => new URL(link.href).protocol)")) == {"http:"}
+    for link in links.all():
+        assert link.get_attribute("rel") == "noopener nofollow"
+        assert link.get_attribute("target") == "_blank"
         link.hover()
     assert chat.page.evaluate("window.hacked") is None
-    attributes = chat.prose.evaluate("e => [...e.querySelectorAll('*')].flatMap(each => each.getAttributeNames())")
+    attributes = chat.prose.locator("*").evaluate_all("all => all.flatMap(each => each.getAttributeNames())")
     assert not [name for name in attributes if name.startswith("on") or name in ("style", "src")]
 
 
