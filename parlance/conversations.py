@@ -8,6 +8,8 @@ from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
+import msgspec
+
 from parlance import ids
 from parlance.errors import NotFound
 from parlance.store import keys
@@ -38,8 +40,10 @@ class Message:
 
     @classmethod
     def from_json(cls, text: str | bytes) -> Message:
-        data = json.loads(text)
-        return cls(**{**data, "sources": tuple(data.get("sources", ()))})
+        return _message(text)
+
+
+_message = msgspec.json.Decoder(Message).decode
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +116,20 @@ class Conversations:
             record.get(b"turn", b"").decode(),
             record.get(b"answered_by", b"assistant").decode(),
         )
+
+    def recall(self, site: str, conversation: str) -> tuple[int, list[Message]] | None:
+        """Where the conversation's window stands, and its messages from there on; None where there is none any more."""
+        places = [
+            keys.conversation(site, conversation),
+            keys.message_order(site, conversation),
+            keys.messages(site, conversation),
+        ]
+        reply = self._store.run("recall", places)
+        return (int(reply[0]), [Message.from_json(text) for text in reply[1:]]) if reply else None
+
+    def slide(self, site: str, conversation: str, start: int) -> None:
+        """Move the window: what lies before it is kept, and not recalled any more."""
+        self._store.do("HSET", keys.conversation(site, conversation), "window", start)
 
     def rate(self, site: str, visitor: str, message: str, rating: str | None, reason: str, retain_days: int) -> None:
         """Keep what a visitor thinks of an answer of theirs; a rating of None takes it back.

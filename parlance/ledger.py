@@ -11,11 +11,12 @@ import fcntl
 import json
 import os
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import IO, Any
 
 import gevent
+import msgspec
 from gevent.event import Event
 
 from parlance.errors import StoreUnavailable
@@ -54,7 +55,7 @@ class Row:
     estimated: bool = False
 
     def to_json(self) -> str:
-        return json.dumps(asdict(self), ensure_ascii=False)
+        return msgspec.json.encode(self).decode()
 
     @classmethod
     def from_json(cls, text: str | bytes) -> Row:

@@ -238,18 +238,25 @@ class Turns:
         raise AssertionError("an answer without an end")
 
     def _question(self, site: Site, task: Task) -> Question:
-        conversation = self._conversations.read(site.key, task.record["conversation"])
-        if conversation is None:
-            raise Fenced(task.turn)  # erased since
-        said = _sayable(conversation.messages, task.record["question"])
         return Question(
             system=self._voice(site),
-            tries=_tries(said, site.memory.window_tokens),
+            tries=_tries(self._recall(site, task), site.memory.window_tokens),
             models=self._models.choose(site.model.tier, site.model.fallback),
             max_tokens=site.model.max_tokens,
             user=task.record["visitor"],
             deadline=task.deadline,
         )
+
+    def _recall(self, site: Site, task: Task) -> list[Message]:
+        """What of the conversation is remembered; a window that is full slides here, and stays where it slid to."""
+        recalled = self._conversations.recall(site.key, task.record["conversation"])
+        if recalled is None:
+            raise Fenced(task.turn)  # erased since
+        start, messages = recalled
+        slid = memory.window(messages, site.memory.window_tokens).start
+        if slid:
+            self._conversations.slide(site.key, task.record["conversation"], start + slid)
+        return _sayable(messages[slid:], task.record["question"])
 
     def _voice(self, site: Site) -> str:
         """The rendered voice of a version: rendered once, so that the prompt's stable part is stable to the letter."""
@@ -344,8 +351,8 @@ class Turns:
 
 
 def _sayable(messages: Sequence[Message], question: str) -> list[Message]:
-    """What may be sent to Claude: what was said and confirmed, up to the question; not the notices, not an exchange
-    that was refused, not an answer without a word."""
+    """What may be sent to Claude, from a visitor's message to the question: what was said and confirmed; not the notices,
+    not an exchange that was refused, not an answer without a word."""
     refused = {message.turn for message in messages if message.role == NOTICE and message.code == "refused"}
     said: list[Message] = []
     for message in messages:
@@ -354,13 +361,14 @@ def _sayable(messages: Sequence[Message], question: str) -> list[Message]:
             said.append(message)
         if message.id == question:
             break
-    return said
+    first = next(i for i, message in enumerate(said) if message.role == VISITOR)
+    return said[first:]
 
 
 def _tries(said: Sequence[Message], window_tokens: int) -> list[Sequence[Message]]:
     """The remembered conversation, then half of it, then the question alone: should Claude find one too long."""
-    starts = [memory.window(said, tokens).start for tokens in (window_tokens, window_tokens // 2)]
-    return [said[start:] for start in dict.fromkeys([*starts, len(said) - 1])]
+    half = memory.window(said, window_tokens // 2).start
+    return [said[start:] for start in dict.fromkeys([0, half, len(said) - 1])]
 
 
 def _state(ended: Ended) -> str:
