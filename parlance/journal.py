@@ -94,9 +94,16 @@ class Log:
 
 
 class Journal:
-    """`clock` is monotonic seconds. `start` and `stop` frame the process's life; tests may do without."""
+    """`clock` is monotonic seconds; `lag` is told how long each write took, in seconds."""
 
-    def __init__(self, store: Store, mailbox: Mailbox, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        store: Store,
+        mailbox: Mailbox,
+        lag: Callable[[float], None] = lambda seconds: None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._lag = lag
         self._store = store
         self._mailbox = mailbox
         self._clock = clock
@@ -206,6 +213,7 @@ class Journal:
             return
         try:
             self._commit(entries, self._append(entries))
+            self._lag(self._clock() - self._wrote_at)
         except StoreUnavailable:
             # Those who watch go on reading; the journal is caught up when the store is back.
             self._show(entries)

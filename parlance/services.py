@@ -101,7 +101,7 @@ def build(
     sites = Library(store, _rules(models))
     conversations, limits = Conversations(store), Limits(store)
     mailbox = Mailbox(store, worker)
-    journal = Journal(store, mailbox)
+    journal = Journal(store, mailbox, metrics.journal_lag)
     runner = Runner(store, mailbox, journal, sites.keys)
     ledger = Ledger(store, settings.data_dir / "ledger", worker, metrics.ledger_pending)
     client = _client(settings, upstream)

@@ -240,7 +240,7 @@ class Turns:
     def _question(self, site: Site, task: Task) -> Question:
         return Question(
             system=self._voice(site),
-            tries=_tries(self._recall(site, task), site.memory.window_tokens),
+            tries=_tries(self._recall(site, task), self._window_tokens(site)),
             models=self._models.choose(site.model.tier, site.model.fallback),
             max_tokens=site.model.max_tokens,
             user=task.record["visitor"],
@@ -253,10 +253,15 @@ class Turns:
         if recalled is None:
             raise Fenced(task.turn)  # erased since
         start, messages = recalled
-        slid = memory.window(messages, site.memory.window_tokens).start
+        slid = memory.window(messages, self._window_tokens(site)).start
         if slid:
             self._conversations.slide(site.key, task.record["conversation"], start + slid)
         return _sayable(messages[slid:], task.record["question"])
+
+    def _window_tokens(self, site: Site) -> int:
+        """The site's wish, as far as every model that may be asked has room for it beside voice and answer."""
+        room = min(model.context for model in self._models.choose(site.model.tier, site.model.fallback)) // 2
+        return min(site.memory.window_tokens, room)
 
     def _voice(self, site: Site) -> str:
         """The rendered voice of a version: rendered once, so that the prompt's stable part is stable to the letter."""
@@ -351,8 +356,8 @@ class Turns:
 
 
 def _sayable(messages: Sequence[Message], question: str) -> list[Message]:
-    """What may be sent to Claude, from a visitor's message to the question: what was said and confirmed; not the notices,
-    not an exchange that was refused, not an answer without a word."""
+    """What may be sent to Claude, from a visitor's message to the question: what was said and confirmed; not the
+    notices, not an exchange that was refused, not an answer without a word."""
     refused = {message.turn for message in messages if message.role == NOTICE and message.code == "refused"}
     said: list[Message] = []
     for message in messages:
