@@ -42,7 +42,6 @@ export async function* follow(connect, { signal, turn = '', onConnection = () =>
         over ||= event.event === 'done' || event.event === 'error'; // and then to the end: closing early looks like a loss
         yield event;
       }
-      line.rest();
     } catch (error) {
       if (over || signal.aborted) return;
       if (!passing(error, turn) || failures >= (turn ? TRIES_AFTER : TRIES_BEFORE_START)) throw error;
@@ -58,15 +57,13 @@ export async function* follow(connect, { signal, turn = '', onConnection = () =>
  */
 class Line {
   #end = new AbortController();
-  #watch = new AbortController();
   #timer = 0;
 
   /** @param {AbortSignal} signal */
   constructor(signal) {
     const close = () => this.close();
-    const watched = { signal: this.#watch.signal };
-    signal.addEventListener('abort', close, watched);
-    for (const change of ['offline', 'online']) globalThis.addEventListener(change, close, watched);
+    signal.addEventListener('abort', close, { signal: this.signal });
+    for (const change of ['offline', 'online']) globalThis.addEventListener(change, close, { signal: this.signal });
     this.heard();
   }
 
@@ -79,15 +76,8 @@ class Line {
     this.#timer = Number(setTimeout(() => this.close(), SILENCE_MS));
   }
 
-  /** It has been read to its end: there is nothing left to watch, or to abort. */
-  rest() {
-    clearTimeout(this.#timer);
-    this.#watch.abort();
-  }
-
   close() {
-    if (this.#watch.signal.aborted) return;
-    this.rest();
+    clearTimeout(this.#timer);
     this.#end.abort();
   }
 }
