@@ -19,11 +19,13 @@ from parlance.claude.loop import Claude
 from parlance.claude.models import Catalogue
 from parlance.claude.retry import Policy
 from parlance.conversations import Conversations
+from parlance.endings import Endings
 from parlance.errors import ParlanceError
 from parlance.journal import Journal
 from parlance.ledger import Ledger
 from parlance.limits import Limits
 from parlance.observe.metrics import Metrics
+from parlance.questions import Questions
 from parlance.runner import Runner
 from parlance.settings import Settings
 from parlance.sites.library import Library
@@ -112,9 +114,10 @@ def build(
         limits=limits,
         journal=journal,
         runner=runner,
+        questions=Questions(conversations, models),
         claude=Claude(client, policy),
-        models=models,
         booking=Booking(journal, ledger, models, metrics, worker, time.time),
+        endings=Endings(store, journal, metrics),
         metrics=metrics,
         deadline_s=settings.answer_deadline_s,
     )
