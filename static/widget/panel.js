@@ -247,9 +247,9 @@ class Panel {
     this.#drawn = 0;
     const { phase, messages, notice, reconnecting } = this.#conversation;
     this.#place.root.dataset.empty = String(!messages.length && phase !== 'loading');
-    this.#transcript.show(messages);
     this.#composer.show({ answering: phase === 'asking' || phase === 'answering', blocked: this.#blocked });
     this.#status.replaceChildren(...(reconnecting ? [h('p', { class: 'late' }, this.#words.reconnecting)] : []), ...(notice ? [this.#notice(notice)] : []));
+    this.#transcript.show(messages); // last: what stands below it decides how much of it is seen
   }
 
   /** @param {import('./conversation.js').Notice} notice */

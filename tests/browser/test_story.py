@@ -254,3 +254,13 @@ def test_the_demo_says_that_it_is_one_and_answers_from_the_sites_own_words(
     expect(chat.panel.get_by_text("Demo", exact=True)).to_be_visible()
     chat.ask("How much does delivery cost?").complete()
     expect(chat.prose).to_contain_text("£4.50")
+
+
+def test_it_walks_along_through_the_demo_website(guests: Guests, demo: str) -> None:
+    chat = guests.visit(f"{demo}/demo/").open().ask("Where are you, and is there parking?")
+    expect(chat.questions).to_have_count(1)
+    chat.page.goto(f"{demo}/demo/delivery")
+    expect(chat.panel).to_be_visible()
+    chat.complete()
+    expect(chat.prose).to_contain_text("7 Puddle Lane")
+    assert chat.answers.count() == 1
