@@ -35,8 +35,9 @@ class Message:
     code: str = ""  # of a notice: why there is no answer
 
     def to_json(self) -> str:
-        """As the store keeps it: no empty fields, and feedback lives in a place of its own."""
-        return json.dumps({k: v for k, v in asdict(self).items() if v and k != "feedback"}, ensure_ascii=False)
+        """As the store keeps it: without what is empty and need not be there; feedback lives in a place of its own."""
+        kept = {k: v for k, v in asdict(self).items() if (v or k == "text") and k != "feedback"}
+        return json.dumps(kept, ensure_ascii=False)
 
     @classmethod
     def from_json(cls, text: str | bytes) -> Message:
