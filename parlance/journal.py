@@ -58,7 +58,7 @@ class Log:
         self.frames: list[bytes] = []
         self.places: list[int] = []  # of the frames
         self.last = -1  # the place of the newest entry known
-        self.notes: list[bytes] = []  # of an earlier epoch, for whoever takes the turn over
+        self.notes: list[tuple[int, bytes]] = []  # with their places: for whoever takes the turn over
         self.ended = False
         self.arrived = Event()
         self.followers = 0
@@ -82,6 +82,10 @@ class Log:
         if events.is_last(frame, frame.index(b"\n") + 1):
             self.ended = True
         self.wake()
+
+    def between(self, start: int, end: int) -> list[bytes]:
+        """The frames after one place, up to another."""
+        return self.frames[bisect_right(self.places, start) : bisect_right(self.places, end)]
 
     def let_go(self) -> None:
         """End here without a last event: followers' clients resume, and learn where the turn is, or that it is not."""
@@ -159,7 +163,7 @@ class Journal:
         Raises Fenced where a later epoch owns the turn, StoreUnavailable during an outage.
         """
         while (log.pending or log.in_flight) and not log.fenced:
-            if self._behind:
+            if self._behind and not log.pending:  # all of it has been shown
                 raise StoreUnavailable("the journal waits for the store")
             log.settled.clear()
             log.settled.wait()
@@ -208,19 +212,21 @@ class Journal:
         batch, self._dirty = self._dirty, []
         entries = [entry for log in batch for entry in self._take(log)]
         if self._behind:
-            self._show(entries)
-            self._behind += entries
+            self._fall_behind(entries)
             return
         try:
             self._commit(entries, self._append(entries))
             self._lag(self._clock() - self._wrote_at)
         except StoreUnavailable:
-            # Those who watch go on reading; the journal is caught up when the store is back.
-            self._show(entries)
-            self._behind = entries
+            self._fall_behind(entries)
             gevent.spawn(self._catch_up)
-            for log, *_ in entries:
-                log.settled.set()
+
+    def _fall_behind(self, entries: list[_Entry]) -> None:
+        """Those who watch go on reading; the journal is caught up when the store is back."""
+        self._behind += entries
+        self._show(entries)
+        for log, *_ in entries:
+            log.settled.set()
 
     def _take(self, log: Log) -> list[_Entry]:
         """What a log has to write, framed and numbered."""
@@ -261,7 +267,7 @@ class Journal:
 
     def _catch_up(self) -> None:
         """Write what was shown during an outage. An entry may have been written by an attempt whose reply was lost, so
-        a refusal alone is no fence: the stream's last epoch decides."""
+        a refusal alone is no fence: the stream's last epoch decides; or that there is no stream any more."""
         while self._behind:
             gevent.sleep(BEHIND_AGAIN_S)
             entries = list(self._behind)
@@ -275,7 +281,7 @@ class Journal:
 
     def _outranked(self, log: Log) -> bool:
         newest = self._store.do("XREVRANGE", log.stream, "+", "-", "COUNT", 1)
-        return bool(newest) and log.epoch is not None and ids.parse_event(newest[0][0].decode())[0] > log.epoch
+        return not newest or log.epoch is None or ids.parse_event(newest[0][0].decode())[0] > log.epoch
 
     # -- following -------------------------------------------------------------------------------------------------
 
@@ -324,7 +330,7 @@ class Journal:
                 log.take(place, b"id: " + raw_id + b"\n" + frame)
             elif place > log.last:
                 log.last = place
-                log.notes.append(frame.removeprefix(_NOTE))
+                log.notes.append((place, frame.removeprefix(_NOTE)))
         log.updated = self._clock()
         if not there:
             log.let_go()
@@ -367,7 +373,7 @@ class Journal:
             log.updated = self._clock()
             if letter.payload.startswith(_NOTE):
                 log.last = place
-                log.notes.append(letter.payload.removeprefix(_NOTE))
+                log.notes.append((place, letter.payload.removeprefix(_NOTE)))
             else:
                 log.take(place, events.with_id(letter.note, letter.payload))
         elif place > log.last:
