@@ -98,19 +98,17 @@ class Stream:
         self.raw = b""
         self.seen: list[Event] = []
         self.comments = 0
+        self._looked = 0
         self._parts = parts
         self._iterator = iter(parts)
         self._rest = b""
 
     def __iter__(self) -> Iterator[Event]:
         """The events that have not been looked at yet."""
-        at = len(self.seen)
-        while True:
-            while at < len(self.seen):
-                at += 1
-                yield self.seen[at - 1]
-            if not self._read_on():
-                return
+        while self._looked < len(self.seen) or self._read_on():
+            if self._looked < len(self.seen):
+                self._looked += 1
+                yield self.seen[self._looked - 1]
 
     def until(self, name: str, count: int = 1) -> Event:
         """Read on to the `count`th event of this name from here."""
