@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from flask import Flask
 
+from blueprints.cli.ledger import ledger
 from blueprints.cli.sites import sites
+from blueprints.cli.visitors import visitors
 
 
 def register(app: Flask) -> None:
-    app.cli.add_command(sites)
+    for group in (sites, ledger, visitors):
+        app.cli.add_command(group)
