@@ -25,6 +25,7 @@ from parlance.store import keys
 from parlance.store.client import Store
 
 AGAIN_S = 0.5
+LOST = "worker_lost"  # the error class of a call that somebody else had to book
 GATHER_S = 0.05  # rows of many answers go to the store together
 
 
@@ -92,6 +93,11 @@ class Ledger:
         self._pending(len(self._queue))
         self._wake.set()
 
+    @property
+    def waiting(self) -> int:
+        """How many rows the store does not have yet."""
+        return len(self._queue)
+
     def rows(self, site: str, since: str = "") -> Iterator[dict[str, Any]]:
         """The rows of a site as they were recorded, by time, from `since` (RFC 3339 or a date) on."""
         days = sorted(day.decode() for day in self._store.do("SMEMBERS", keys.ledger_days(site)))
@@ -125,8 +131,8 @@ class Ledger:
         commands: list[tuple[Any, ...]] = []
         for row in rows:
             day = row.at[:10]
-            # What a takeover reckoned for a lost worker's call never replaces the exact figures.
-            verb = "HSETNX" if row.estimated else "HSET"
+            # What a takeover reckoned for a lost worker's call never replaces what the worker knew itself.
+            verb = "HSETNX" if row.error_class == LOST else "HSET"
             commands += [
                 (verb, keys.ledger(row.site, day), row.call, row.to_json()),
                 ("SADD", keys.ledger_days(row.site), day),
@@ -137,11 +143,19 @@ class Ledger:
 
     def _spool(self, row: Row) -> None:
         if self._file is None:
-            self._folder.mkdir(parents=True, exist_ok=True)
-            self._file = (self._folder / f"{self._worker}.jsonl").open("a", encoding="utf-8")
-            fcntl.flock(self._file, fcntl.LOCK_EX)
+            self._file = self._open_spool()
         self._file.write(row.to_json() + "\n")
         self._file.flush()
+
+    def _open_spool(self) -> IO[str]:
+        """A file that is locked and still there: in the moment before the lock, it looked like a dead process's."""
+        self._folder.mkdir(parents=True, exist_ok=True)
+        while True:
+            file = (self._folder / f"{self._worker}.jsonl").open("a", encoding="utf-8")
+            fcntl.flock(file, fcntl.LOCK_EX)
+            if os.fstat(file.fileno()).st_nlink:
+                return file
+            file.close()
 
     def _clear_spool(self) -> None:
         if self._file is not None and not self._queue:
