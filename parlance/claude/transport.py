@@ -104,6 +104,7 @@ class _Body(httpx2.SyncByteStream):
         self._length = int(fields.get(b"content-length", -1))
         self._keep = fields.get(b"connection", b"") != b"close" and (self._chunked or self._length >= 0)
         self._pieces = self._read_on()
+        self._whole = False
         self._closed = False
 
     def __iter__(self) -> Iterator[bytes]:
@@ -129,14 +130,18 @@ class _Body(httpx2.SyncByteStream):
         for the last chunk, which stands right behind it."""
         self._link.settimeout(0.0)
         try:
-            return not any(self._pieces)
+            return not any(self._pieces) and self._whole
         except (OSError, ValueError, httpx2.HTTPError):
             return False
 
     def _read_on(self) -> Iterator[bytes]:
         if self._chunked:
-            return self._chunks()
-        return self._counted() if self._length >= 0 else self._to_the_end()
+            yield from self._chunks()
+        elif self._length >= 0:
+            yield from self._counted()
+        else:
+            yield from self._to_the_end()
+        self._whole = True
 
     def _read(self) -> bytes:
         data = self._link.recv(READ)
