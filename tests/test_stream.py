@@ -11,6 +11,7 @@ import pytest
 from demo import Demo
 from parlance import journal, runner
 from parlance.errors import StoreUnavailable
+from parlance.ledger import LOST
 from parlance.store import keys
 from tests.house import FERN, House, Stream, until, unwatched_after
 
@@ -333,10 +334,42 @@ def test_a_worker_that_ends_hands_its_answers_over(settings, store, house, other
     assert store.do("ZCARD", keys.leases("fern")) == 0
 
 
-def test_an_answer_that_ends_in_an_outage_ends_after_its_last_word(house, ann, monkeypatch):
-    def away(act):
-        raise StoreUnavailable("away")
+def away(act):
+    raise StoreUnavailable("away")
 
+
+def test_a_worker_cut_off_from_the_store_is_replaced_and_fenced(house, other, ann, monkeypatch):
+    """It lives, and goes on talking to who watches it; but what the other one says is the answer."""
+    house.demo.script.add(text=TEXT, pace_s=0.6)
+    house.demo.script.add(text=TEXT)
+    stream = ann.ask()
+    viewer = ann.at(other).watch(stream.turn)
+    viewer.until("text", 2)
+    with monkeypatch.context() as partition:
+        partition.setattr(house.store, "_guarded", away)
+        stream.until("text", 2)
+        viewer.until("reset")
+        assert viewer.end.data["text"] == viewer.text == TEXT
+        until(lambda: len(other.rows()) == 2)
+        lost, whole = sorted(other.rows(), key=lambda row: row["at"])
+        assert (lost["error_class"], lost["estimated"], whole["error_class"]) == (LOST, True, "")
+        assert whole["output_tokens"] > lost["output_tokens"] > 0
+        assert lost["cost_nano_usd"] > 0
+    assert stream.end == viewer.end
+    assert stream.text == TEXT
+    until(lambda: len(house.rows()) == 2 and not house.services.runner.running)
+    assert sorted(row["error_class"] for row in house.rows()) == ["", "fenced"]
+    assert [message["role"] for message in ann.messages()] == ["visitor", "assistant"]
+
+
+def test_nothing_is_appended_to_a_stream_that_is_gone(store):
+    assert store.append([("gone", "0-2", b"x")]) == [False]
+    assert store.do("EXISTS", "gone") == 0
+    store.do("XADD", "there", "0-2", "f", "x")
+    assert store.append([("there", "0-2", b"y"), ("gone", "0-3", b"y"), ("there", "0-3", b"y")]) == [False, False, True]
+
+
+def test_an_answer_that_ends_in_an_outage_ends_after_its_last_word(house, ann, monkeypatch):
     house.demo.script.add(text=TEXT, pace_s=0.005)
     stream = ann.ask()
     stream.until("text", 2)
