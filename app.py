@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from blueprints.website import website
 from flask import Flask
 
 from blueprints import cli
@@ -12,6 +11,7 @@ from blueprints.access import observe_requests
 from blueprints.ops import ops
 from blueprints.problems import answer_with_problems
 from blueprints.visitor import visitor
+from blueprints.website import website
 from blueprints.widget import widget
 from parlance import settings as environment
 from parlance.observe import logs
