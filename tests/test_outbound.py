@@ -1,17 +1,10 @@
-"""Requests that leave the house: what comes back, what is refused, and that nobody out there can hold on to a worker.
-
-The public Internet is played by a server on loopback: `connect` records where a connection was to go, and leads it
-there instead. So every test knows exactly which addresses would have been reached. `certificates/` holds an authority
-and, for api.shop.example and 93.184.216.34, a certificate; made with openssl for these tests alone, for a century.
-"""
+"""Requests that leave the house: what comes back, what is refused, and that nobody out there holds on to a worker."""
 
 from __future__ import annotations
 
-import ssl
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from pathlib import Path
 
 import gevent
 import pytest
@@ -21,91 +14,13 @@ from gevent.server import StreamServer
 from parlance.web import outbound as module
 from parlance.web.errors import Garbled, RedirectedElsewhere, Refused, TooBig, TooSlow, Unreachable
 from parlance.web.outbound import Lookups, Outbound
-
-CERTIFICATES = Path(__file__).parent / "certificates"
-SHOP, SHOP_AT = "https://api.shop.example/", "93.184.216.34"
-OK = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}"
-
-
-class Place:
-    """A server that says what it is told to: `says` is bytes, or a function that gets the link and does as it likes."""
-
-    def __init__(self) -> None:
-        self.says = OK
-        self.heard: list[bytes] = []
-        self.names: list[str | None] = []
-        self.hung_up = 0
-        tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        tls.load_cert_chain(CERTIFICATES / "shop.pem")
-        tls.sni_callback = lambda link, name, context: self.names.append(name)
-        self.plain = StreamServer(("127.0.0.1", 0), self._serve)
-        self.secure = StreamServer(("127.0.0.1", 0), self._serve, ssl_context=tls)
-        for server in (self.plain, self.secure):
-            server.start()
-
-    def _serve(self, link, peer) -> None:
-        link.settimeout(5)
-        try:
-            heard = self._hear(link)
-            self.heard.append(heard)
-            says = self.says(heard) if callable(self.says) else self.says
-            for piece in [says] if isinstance(says, bytes) else says:
-                link.sendall(piece)
-        except OSError:
-            self.hung_up += 1
-        finally:
-            link.close()
-
-    @staticmethod
-    def _hear(link) -> bytes:
-        data = b""
-        while b"\r\n\r\n" not in data:
-            more = link.recv(65_536)
-            if not more:
-                raise OSError("gone")
-            data += more
-        head, _, body = data.partition(b"\r\n\r\n")
-        lengths = [int(line[15:]) for line in head.split(b"\r\n") if line.startswith(b"Content-Length:")]
-        length = lengths[0] if lengths else 0
-        while len(body) < length:
-            body += link.recv(65_536)
-        return head + b"\r\n\r\n" + body
-
-    def stop(self) -> None:
-        self.plain.stop(1)
-        self.secure.stop(1)
-
-
-class Web:
-    """An Outbound on that place. `answers` is what DNS says, one entry a lookup, the last one for ever."""
-
-    def __init__(self, place: Place, private: frozenset[str] = frozenset()) -> None:
-        self.place, self.reached, self.asked = place, [], []
-        self.answers = [[SHOP_AT]]
-        self.unreachable: set[str] = set()
-        tls = ssl.create_default_context(cafile=CERTIFICATES / "authority.pem")
-        self.outbound = Outbound(private, resolver=self._resolve, connect=self._connect, tls=tls)
-
-    def _resolve(self, host: str, port: int) -> list[str]:
-        self.asked.append(host)
-        return self.answers[min(len(self.asked), len(self.answers)) - 1]
-
-    def _connect(self, address: str, port: int, timeout_s: float):
-        self.reached.append((address, port))
-        if address in self.unreachable:
-            raise ConnectionRefusedError(111, "Connection refused")
-        there = self.place.plain if port in (80, 8080) else self.place.secure
-        return module.connect("127.0.0.1", there.server_port, timeout_s)
-
-    def get(self, url: str = SHOP, **options):
-        return self.outbound.request("GET", url, **{"timeout_s": 5, **options})
+from tests.places import OK, SHOP, SHOP_AT, Place, Web
 
 
 @pytest.fixture
 def place() -> Iterator[Place]:
-    place = Place()
-    yield place
-    place.stop()
+    with Place() as place:
+        yield place
 
 
 @pytest.fixture
@@ -234,7 +149,7 @@ def test_it_refuses_a_certificate_for_another_name(web):
 
 
 def test_it_refuses_a_certificate_of_an_unknown_authority(web, place):
-    web.outbound = Outbound(resolver=web._resolve, connect=web._connect)
+    web.outbound = Outbound(resolver=web.resolve, connect=web.connect)
     with pytest.raises(Unreachable, match="certificate"):
         web.get()
     assert place.heard == []
@@ -383,13 +298,13 @@ def test_a_handshake_without_end_is_left_in_time(web, behaviour):
 
 
 def test_a_name_server_that_never_answers_is_left_in_time(web):
-    web.outbound = Outbound(resolver=lambda host, port: gevent.sleep(5), connect=web._connect)
+    web.outbound = Outbound(resolver=lambda host, port: gevent.sleep(5), connect=web.connect)
     assert seconds_until_too_slow(web) < 1.2
 
 
 def test_a_real_lookup_is_left_in_time_though_its_thread_goes_on(web, monkeypatch):
     monkeypatch.setattr(module, "_getaddrinfo", lambda *a, **k: gevent.monkey.get_original("time", "sleep")(2))
-    web.outbound = Outbound(connect=web._connect)
+    web.outbound = Outbound(connect=web.connect)
     assert seconds_until_too_slow(web) < 1.2
 
 

@@ -8,15 +8,22 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from parlance.web import guard
 from parlance.web.errors import OutboundError, Refused, Unreachable
-from tests.test_outbound import SHOP_AT, Web, place  # noqa: F401 - a fixture
+from tests.places import SHOP_AT, Place, Web
 
 CORPUS = [json.loads(line) for line in (Path(__file__).parent / "hostile_addresses.jsonl").read_text().splitlines()]
+
+
+@pytest.fixture
+def place() -> Iterator[Place]:
+    with Place() as place:
+        yield place
 
 
 def corpus(*kinds: str) -> pytest.MarkDecorator:
@@ -26,7 +33,7 @@ def corpus(*kinds: str) -> pytest.MarkDecorator:
 
 
 @corpus("address", "form", "port", "name")
-def test_it_is_refused_before_anything_is_looked_up(case, place):  # noqa: F811
+def test_it_is_refused_before_anything_is_looked_up(case, place):
     web = Web(place)
     with pytest.raises(Refused):
         web.get(case["url"])
@@ -34,7 +41,7 @@ def test_it_is_refused_before_anything_is_looked_up(case, place):  # noqa: F811
 
 
 @corpus("dns")
-def test_it_is_refused_by_what_the_name_stands_for(case, place):  # noqa: F811
+def test_it_is_refused_by_what_the_name_stands_for(case, place):
     web = Web(place)
     web.answers = case["answers"]
     with pytest.raises((Refused, Unreachable)):
@@ -44,7 +51,7 @@ def test_it_is_refused_by_what_the_name_stands_for(case, place):  # noqa: F811
 
 
 @corpus("rebinding")
-def test_it_is_asked_at_the_address_that_was_checked_and_the_next_answer_is_checked_anew(case, place):  # noqa: F811
+def test_it_is_asked_at_the_address_that_was_checked_and_the_next_answer_is_checked_anew(case, place):
     web = Web(place)
     web.answers = case["answers"]
     assert web.get(case["url"]).status == 200
@@ -55,7 +62,7 @@ def test_it_is_asked_at_the_address_that_was_checked_and_the_next_answer_is_chec
 
 
 @corpus("redirect")
-def test_it_is_not_followed_to_elsewhere(case, place):  # noqa: F811
+def test_it_is_not_followed_to_elsewhere(case, place):
     web = Web(place)
     place.says = f"HTTP/1.1 302 Found\r\nLocation: {case['location']}\r\nContent-Length: 0\r\n\r\n".encode()
     assert web.get(case["url"]).status == 302
@@ -66,7 +73,7 @@ def test_it_is_not_followed_to_elsewhere(case, place):  # noqa: F811
 
 
 @corpus("rebinding")
-def test_a_redirect_to_itself_after_dns_has_changed_is_refused(case, place):  # noqa: F811
+def test_a_redirect_to_itself_after_dns_has_changed_is_refused(case, place):
     web = Web(place)
     web.answers = case["answers"]
     place.says = b"HTTP/1.1 302 Found\r\nLocation: /again\r\nContent-Length: 0\r\n\r\n"

@@ -23,7 +23,7 @@ class OutboundError(ParlanceError):
 
 
 class Refused(OutboundError):
-    told = "The address of the service is not allowed."
+    told = "The request is one that may not be made."
 
 
 class RedirectedElsewhere(Refused):
