@@ -245,6 +245,12 @@ def test_an_endless_answer_ends(web, place, flood):
     assert time.monotonic() - began < 3
 
 
+def test_an_answer_that_is_announced_as_too_big_is_not_waited_for(web, place):
+    place.says = lambda heard: for_ever(b"", HEAD + b"Content-Length: 50001\r\n\r\n", pause=0.05)
+    with pytest.raises(TooBig, match="announces"):
+        web.get(max_bytes=50_000)
+
+
 @pytest.mark.parametrize(
     ("first", "piece"),
     [

@@ -64,10 +64,11 @@ def test_it_is_asked_at_the_address_that_was_checked_and_the_next_answer_is_chec
 @corpus("redirect")
 def test_it_is_not_followed_to_elsewhere(case, place):
     web = Web(place)
-    place.says = f"HTTP/1.1 302 Found\r\nLocation: {case['location']}\r\nContent-Length: 0\r\n\r\n".encode()
+    place.says = f"HTTP/1.1 302 Found\r\nLocation: {case['location']}\r\nContent-Length: 0\r\n\r\n".encode("latin-1")
     assert web.get(case["url"]).status == 302
     with pytest.raises(OutboundError):
         web.get(case["url"], redirects=5)
+    assert len(place.heard) == (7 if case["location"] == "/again" else 2)
     assert set(web.reached) == {(SHOP_AT, 443)}
     assert set(web.asked) == {"api.shop.example"}
 
@@ -86,6 +87,28 @@ def test_the_corpus_is_as_large_as_was_promised_and_says_nothing_twice():
     said = Counter(json.dumps([case["url"], case.get("answers"), case.get("location")]) for case in CORPUS)
     assert len(said) >= 120
     assert said.most_common(1)[0][1] == 1
+
+
+@pytest.mark.parametrize(
+    ("url", "why"),
+    [
+        ("https://shop.example@10.0.0.1/", "user name"),
+        ("https://10%2e0.0.1/", "% signs"),
+        ("https://10.0.0.1/", "private"),
+        ("https://127.1/", "four decimal numbers"),
+        ("https://[::1]/", "loopback"),
+        ("https://[::ffff:1.1.1.1]/", "mapped"),
+        ("https://[64:ff9b::1.1.1.1]/", "NAT64"),
+        ("https://[2001::1]/", "Teredo"),
+        ("https://[fe80::1]/", "link-local"),
+        ("https://[4000::1]/", "no range that is given out"),
+        ("http://shop.example/", "use https"),
+        ("https://shop.example:22/", "port 22"),
+    ],
+)
+def test_a_refusal_says_why_to_the_operator(url, why):
+    with pytest.raises(Refused, match=why):
+        guard.destination(url)
 
 
 NEIGHBOURS = """

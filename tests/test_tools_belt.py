@@ -10,6 +10,7 @@ import pytest
 
 from parlance.tools.belt import AT_ONCE, ROUNDS, Belt, call_key
 from parlance.tools.tool import Context, Result, Tool
+from tests.places import Place
 
 CONTEXT = Context("fern", "t_1", "c_1", "v_1", locale="de-AT")
 SCHEMA = {
@@ -162,18 +163,12 @@ def test_a_long_value_is_not_repeated(bench):
 
 
 def test_a_schema_that_points_elsewhere_is_never_fetched(bench):
-    schema = {"type": "object", "properties": {"a": {"$ref": "https://127.0.0.1:1/schema.json"}}}
-    belt = Belt([Tool("look", "", "", schema, bench._run)], tell=print)
-    (result,) = bench.call({"a": 1}, belt=belt)
+    with Place() as place:
+        elsewhere = f"http://127.0.0.1:{place.plain.server_port}/schema.json"
+        schema = {"type": "object", "properties": {"a": {"$ref": elsewhere}}}
+        (result,) = bench.call({"a": 1}, belt=Belt([Tool("look", "", "", schema, bench._run)], tell=print))
     assert result["is_error"]
-    assert bench.calls == []
-
-
-def test_frozen_schemas_check_as_well(bench):
-    schema = {"type": "object", "properties": {"kind": {"enum": ("a", "b")}}, "required": ("kind",)}
-    belt = Belt([Tool("look", "", "", schema, lambda a, c: Result("ok"))], tell=print)
-    assert bench.call({"kind": "a"}, belt=belt)[0]["content"] == "ok"
-    assert bench.call({"kind": "c"}, belt=belt)[0]["is_error"]
+    assert bench.calls == place.heard == []
 
 
 def test_an_unknown_tool_is_answered_with_those_there_are(bench):
@@ -255,6 +250,7 @@ def test_a_call_is_known_by_turn_tool_and_arguments_in_any_order(bench):
 
 
 def test_the_same_call_twice_in_one_round_runs_once(bench):
+    bench.does = lambda arguments: gevent.sleep(0.01) or Result("found")
     first, second = bench.call(F1, dict(F1))
     assert first["content"] == second["content"]
     assert [first["tool_use_id"], second["tool_use_id"]] == ["toolu_0", "toolu_1"]

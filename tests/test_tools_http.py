@@ -240,10 +240,12 @@ def test_no_secret_is_in_a_log_whatever_fails(service, settings, capsys):
     service.place.says = b"HTTP/1.1 canary/+7f3a 19\r\n\r\n"
     service.ask(url=address, **WITH_SECRETS)
     service.ask(url="https://${secret:FERN_API}.example/", **WITH_SECRETS)
+    service.secrets["HOST"] = "canary"
+    service.ask(url="https://${secret:HOST}.internal/")
     service.secrets["FERN_API"] = CANARY + "\n"
     assert service.ask(url=address, **WITH_SECRETS).is_error
     logged = capsys.readouterr().err
-    assert logged.count("tool_failed") == 4
+    assert logged.count("tool_failed") == 5
     assert "canary" not in logged
 
 

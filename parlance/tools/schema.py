@@ -28,8 +28,7 @@ def complaints(schema: Mapping[str, Any], arguments: Any) -> list[str]:
         return ["the arguments are not an object"]
     if len(canonical(arguments)) > ARGUMENTS_MOST:
         return [f"the arguments have more than {ARGUMENTS_MOST} characters"]
-    plain = json.loads(json.dumps(schema, default=dict))  # frozen mappings and tuples are none for the validator
-    check = Draft202012Validator(plain, registry=_NOTHING_ELSE, format_checker=Draft202012Validator.FORMAT_CHECKER)
+    check = Draft202012Validator(schema, registry=_NOTHING_ELSE, format_checker=Draft202012Validator.FORMAT_CHECKER)
     found = sorted(check.iter_errors(arguments), key=lambda error: [str(step) for step in error.absolute_path])
     return [_sentence(error) for error in found[:COMPLAINTS_MOST]]
 
