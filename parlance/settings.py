@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from ipaddress import IPv6Address
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -42,6 +44,7 @@ class Settings:
     upstream_stall_s: float = 60.0  # PARLANCE_UPSTREAM_STALL_S
     grace_s: int = 30  # PARLANCE_GRACE_S
     session_days: int = 30  # PARLANCE_SESSION_DAYS
+    private_tool_hosts: frozenset[str] = frozenset()  # PARLANCE_PRIVATE_TOOL_HOSTS
 
     @property
     def demo(self) -> bool:
@@ -75,6 +78,7 @@ def read(environ: Mapping[str, str] = os.environ) -> Settings:
         upstream_stall_s=float(_whole(environ, "PARLANCE_UPSTREAM_STALL_S", int(default.upstream_stall_s), 1, 600)),
         grace_s=_whole(environ, "PARLANCE_GRACE_S", default.grace_s, 1, 3600),
         session_days=_whole(environ, "PARLANCE_SESSION_DAYS", default.session_days, 1, 400),
+        private_tool_hosts=_places(environ, "PARLANCE_PRIVATE_TOOL_HOSTS"),
     )
 
 
@@ -95,6 +99,23 @@ def _yes(environ: Mapping[str, str], name: str) -> bool:
     if text in ("1", "true", "yes", "on"):
         return True
     raise SettingsError(f"{name} is {text!r}: give 1 or 0.")
+
+
+def _places(environ: Mapping[str, str], name: str) -> frozenset[str]:
+    """`"Orders.lan:8080, [0:0::1]:80"` as `{"orders.lan:8080", "[::1]:80"}`: the one form in which places compare."""
+    entries = [entry.strip() for entry in environ.get(name, "").split(",")]
+    return frozenset(_place(name, entry) for entry in entries if entry)
+
+
+def _place(name: str, entry: str) -> str:
+    match = re.fullmatch(r"(?:\[([0-9A-Fa-f:.]+)\]|([A-Za-z0-9._-]+)):([0-9]{1,5})", entry)
+    try:
+        if not match or not 1 <= int(match[3]) <= 65535:
+            raise ValueError
+        host = f"[{IPv6Address(match[1])}]" if match[1] else match[2].lower()
+    except ValueError as error:
+        raise SettingsError(f"{name} holds {entry!r}: give host:port, several with commas between.") from error
+    return f"{host}:{int(match[3])}"
 
 
 def _url(environ: Mapping[str, str], name: str, default: str, schemes: tuple[str, ...]) -> str:

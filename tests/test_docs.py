@@ -111,6 +111,8 @@ def as_typed(value: object) -> str:
     """A setting as one would write it in the environment."""
     if isinstance(value, Path):
         return value.name
+    if isinstance(value, frozenset):
+        return ",".join(sorted(value))
     return f"{value:g}" if isinstance(value, (bool, float)) else str(value)
 
 

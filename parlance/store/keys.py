@@ -112,3 +112,15 @@ def worker_channel(worker: str) -> str:
 def origins() -> str:
     """`parlance:origins` - hash site key -> JSON list of its origins, what a preflight is checked against; for ever."""
     return "parlance:origins"
+
+
+def leads(site: str) -> str:
+    """`parlance:{fern}:leads` - hash `<visitor>:<call>` -> JSON {at, name, email, words, ...}; until the operator
+    forgets them (`flask leads forget`) or the visitor is erased."""
+    return f"parlance:{{{site}}}:leads"
+
+
+def wishes(site: str) -> str:
+    """`parlance:{fern}:wishes` - hash `<visitor>:<conversation>` -> JSON {at, reason, ...}: who asked for a person;
+    until the visitor is erased."""
+    return f"parlance:{{{site}}}:wishes"
