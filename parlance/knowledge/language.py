@@ -56,8 +56,9 @@ class Language:
         return self._terms.get(word) or self._reduced(word)
 
     def forms(self) -> dict[str, str]:
-        """Every word read so far, without its accents, and its term."""
-        return {fold(word): term for word, term in self._terms.items()}
+        """Every word read so far, without its accents, and its term. Terms are words too: a text may have only the
+        plural of what a visitor misspells, and not all stemmers give a word and its stem the same term."""
+        return {term: term for term in self._terms.values()} | {fold(word): term for word, term in self._terms.items()}
 
     def _reduced(self, word: str) -> str:
         return fold(self._stem(word)) or word

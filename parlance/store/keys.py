@@ -111,3 +111,9 @@ def worker_channel(worker: str) -> str:
 def origins() -> str:
     """`parlance:origins` - hash site key -> JSON list of its origins, what a preflight is checked against; for ever."""
     return "parlance:origins"
+
+
+def unanswered(site: str) -> str:
+    """`parlance:{fern}:unanswered` - sorted set of JSON (see knowledge/unanswered.py) by the time (ms) of asking, the
+    latest thousand; as long as the site retains, from the last one."""
+    return f"parlance:{{{site}}}:unanswered"
