@@ -31,7 +31,7 @@ check: .venv/dev.stamp node_modules/.stamp ## lint, types of Python and JavaScri
 	$(BIN)/ruff check . || failed="$$failed ruff"; \
 	$(BIN)/mypy || failed="$$failed mypy"; \
 	npx --no-install tsc -p . || failed="$$failed tsc"; \
-	$(PYTEST) tests/test_docs.py tests/test_floors.py || failed="$$failed docs"; \
+	$(PYTEST) tests/test_docs.py tests/test_docs_protocol.py tests/test_floors.py || failed="$$failed docs"; \
 	if [ -n "$$failed" ]; then echo "make check: failed:$$failed" >&2; exit 1; fi
 
 bench: .venv/run.stamp ## this product beside a plain Flask handler, on this machine

@@ -11,10 +11,12 @@ import hashlib
 import http.client
 import os
 import queue
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -28,6 +30,7 @@ from parlance.store.embedded import Embedded, tied
 
 ROOT = Path(__file__).resolve().parent
 DEMO = ROOT / "sites" / "demo"
+DEMO_BASE = "http://127.0.0.1:8000"  # as its site file has it
 START_S = 90.0
 LAST_S = 10.0  # beyond the grace time, for a server that does not end by itself
 ORPHANS_S = 3.0
@@ -190,24 +193,35 @@ def _require_free_port(settings: Settings) -> None:
 def _apply_demo_site(settings: Settings, url: str, environ: dict[str, str]) -> None:
     """When the store lacks it or its files have changed, so that what was edited elsewhere is not undone each time."""
     mark = settings.data_dir / "demo-site.sha256"
-    digest = _digest(DEMO)
+    digest = _digest(DEMO, settings.base)
     known = mark.read_text("ascii") if mark.exists() else ""
     if known == digest and Store(url).do("EXISTS", keys.site("demo")):
         return
-    applied = subprocess.run(
-        [sys.executable, "-m", "flask", "--app", "wsgi", "sites", "apply", str(DEMO / "site.yaml")],
-        cwd=ROOT,
-        env=environ,
-        preexec_fn=tied(),
-    )
+    with _at_home(settings.base) as file:
+        applied = subprocess.run(
+            [sys.executable, "-m", "flask", "--app", "wsgi", "sites", "apply", str(file)],
+            cwd=ROOT,
+            env=environ,
+            preexec_fn=tied(),
+        )
     if applied.returncode:
         raise SettingsError(f"The demo site could not be applied (see above): {DEMO / 'site.yaml'}")
     settings.data_dir.mkdir(parents=True, exist_ok=True)
     mark.write_text(digest, "ascii")
 
 
-def _digest(folder: Path) -> str:
-    digest = hashlib.sha256()
+@contextlib.contextmanager
+def _at_home(base: str) -> Iterator[Path]:
+    """The demo's site file with the addresses that its pages have under `base`: answers link to them."""
+    with tempfile.TemporaryDirectory() as folder:
+        home = Path(shutil.copytree(DEMO, Path(folder, "demo"), ignore=shutil.ignore_patterns("website")))
+        file = home / "site.yaml"
+        file.write_text(file.read_text("utf-8").replace(DEMO_BASE, base), "utf-8")
+        yield file
+
+
+def _digest(folder: Path, base: str) -> str:
+    digest = hashlib.sha256(base.encode())
     for path in sorted([folder / "site.yaml", *(folder / "knowledge").rglob("*")]):
         if path.is_file():
             digest.update(str(path.relative_to(folder)).encode() + b"\0" + path.read_bytes() + b"\0")

@@ -1,4 +1,4 @@
-"""Becomes the embedded store's server, on the socket `<folder>/store.sock`, with the settings that `make run` gives it."""
+"""Becomes the embedded store's server, on `<folder>/store.sock`, with the settings that `make run` gives it."""
 
 import os
 import sys

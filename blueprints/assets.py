@@ -1,8 +1,9 @@
-"""The widget's files as the browser gets them: minified and compressed once, at start, and held in memory.
+"""The widget's files as the browser gets them: joined, minified and compressed once, at start, and held in memory.
 
-They are plain ES modules, served as written but for white space and local names; nothing is bundled. The panel's modules
-live under a folder named by the hash of them all, so they may be cached for ever; the loader, whose address never
-changes, names that folder.
+They are plain ES modules. The panel's are sent as one, in the order of their imports: a dozen small files compress a
+sixth worse than one, and ask a dozen times. What a visitor needs only sometimes, such as a language, stays a file of
+its own. All live under a folder named by the hash of them all, so they may be cached for ever; the loader, whose
+address never changes, names that folder.
 """
 
 from __future__ import annotations
@@ -18,7 +19,11 @@ from pathlib import Path
 import brotli
 import minify
 
-LOADER = "loader.js"
+LOADER, PANEL = "loader.js", "panel.js"
+APART = "words/"  # below here every file is sent by itself
+_IMPORT = re.compile(r"^import .* from '\./([\w/]+\.js)';\n", re.MULTILINE)
+_EXPORT = re.compile(r"^export (?=(?:async )?(?:function|class|const) ?\*? ?(\w+))", re.MULTILINE)
+_DECLARED = re.compile(r"^(?:export )?(?:async )?(?:function|class|const|let) ?\*? ?(\w+)", re.MULTILINE)
 _STYLES = re.compile(r"/\* css \*/ `([^`]*)`")
 _LAUNCHER = re.compile(r"^  launcher: '([^'\\]+)',$", re.MULTILINE)
 
@@ -45,12 +50,42 @@ class Assets:
     """`loader` is what GET /widget.js answers; `modules` are the rest, by their path below `/widget/<version>/`."""
 
     def __init__(self, folder: Path) -> None:
-        sources = {path.relative_to(folder).as_posix(): path.read_text("utf-8") for path in sorted(folder.rglob("*.js"))}
-        loader = sources.pop(LOADER)
-        texts = {path: minified(source) for path, source in sources.items()}
+        files = sorted(folder.rglob("*.js"))
+        sources = {path.relative_to(folder).as_posix(): path.read_text("utf-8") for path in files}
+        sent = {path: source for path, source in sources.items() if path.startswith(APART)}
+        sent[PANEL] = joined(sources, PANEL)
+        texts = {path: minified(source) for path, source in sent.items()}
         self.version = hashlib.sha256(json.dumps(texts).encode()).hexdigest()[:12]
         self.modules = {path: Asset.of(text) for path, text in texts.items()}
-        self.loader = Asset.of(minified(_filled(loader, self.version, _launchers(sources))))
+        self.loader = Asset.of(minified(_filled(sources[LOADER], self.version, _launchers(sources))))
+
+
+def joined(sources: Mapping[str, str], entry: str) -> str:
+    """The module `entry` with all that it imports, as one module that exports what `entry` does.
+
+    A scope of their own lets the minifier shorten the names that the modules share. Raises ValueError where two of
+    them declare the same one.
+    """
+    order = _in_order(sources, entry)
+    declared: dict[str, str] = {}
+    for path in order:
+        for name in _DECLARED.findall(sources[path]):
+            if name in declared:
+                raise ValueError(
+                    f"static/widget/{declared[name]} and {path} both declare {name}: as one module they clash."
+                )
+            declared[name] = path
+    body = "".join(_EXPORT.sub("", _IMPORT.sub("", sources[path])) for path in order)
+    exports = ",".join(_EXPORT.findall(sources[entry]))
+    return f"const{{{exports}}}=(()=>{{{body}\nreturn{{{exports}}}}})();export{{{exports}}}"
+
+
+def _in_order(sources: Mapping[str, str], entry: str) -> list[str]:
+    """`entry` and what it imports, each after all of its own imports."""
+    order: list[str] = []
+    for path in _IMPORT.findall(sources[entry]):
+        order += [each for each in _in_order(sources, path) if each not in order]
+    return [*order, entry]
 
 
 def minified(source: str) -> str:
@@ -72,6 +107,8 @@ def _launchers(sources: Mapping[str, str]) -> dict[str, str]:
         if path.startswith("words/"):
             word = _LAUNCHER.search(source)
             if word is None:
-                raise ValueError(f"static/widget/{path} has no line `  launcher: '…',`: the loader could not name its button.")
+                raise ValueError(
+                    f"static/widget/{path} has no line `  launcher: '…',`: the loader could not name its button."
+                )
             found[Path(path).stem] = word[1]
     return found

@@ -66,6 +66,7 @@ def _share(response: Response) -> Response:
     if not _is_ours():
         return response
     response.vary.add("Origin")
+    response.headers["X-Content-Type-Options"] = "nosniff"
     origin = request.headers.get("Origin")
     if origin is not None and not g.get("origin_refused") and _may_read(origin):
         response.headers["Access-Control-Allow-Origin"] = origin

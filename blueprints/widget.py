@@ -50,4 +50,5 @@ def _served(asset: Asset, cache_control: str) -> Response:
     response.headers["Cross-Origin-Resource-Policy"] = "cross-origin"
     response.headers["X-Content-Type-Options"] = "nosniff"
     response.set_etag(f"{asset.etag}-{encoding}")
-    return response.make_conditional(request)
+    response.make_conditional(request)
+    return response

@@ -3,7 +3,7 @@ turn's journal, from which a takeover can book the call of a worker that died.""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, replace
 
 from parlance import events
@@ -53,14 +53,18 @@ class Booking:
     def close_lost(self, task: Task) -> None:
         """Book the calls that former owners of the turn began. What they lived to book themselves stays as it is; of
         the rest, the input is as far as they were told, the output by what the journal has of it."""
-        written = map(events.parse_sent, task.log.frames)
-        said = sum(len(data["text"]) for event, data in written if event == events.TEXT) // LETTERS_A_TOKEN
-        begun = [Row.from_json(note) for note in task.log.notes]
-        for row in {row.call: row for row in begun}.values():
-            self._ledger.record(self._lost(row, said))
+        begun: dict[str, tuple[int, Row]] = {}  # by call: where it began, and what was known of it last
+        for place, note in task.log.notes:
+            row = Row.from_json(note)
+            begun[row.call] = begun.get(row.call, (place, row))[0], row
+        ends = [*(place for place, _ in begun.values()), task.log.last]
+        for (place, row), end in zip(begun.values(), ends[1:], strict=True):
+            self._ledger.record(self._lost(row, task.log.between(place, end)))
         task.log.notes.clear()
 
-    def _lost(self, row: Row, said: int) -> Row:
+    def _lost(self, row: Row, frames: Iterable[bytes]) -> Row:
+        written = map(events.parse_sent, frames)
+        said = sum(len(data["text"]) for event, data in written if event == events.TEXT) // LETTERS_A_TOKEN
         usage = Usage(
             row.input_tokens,
             row.cache_write_5m_tokens,

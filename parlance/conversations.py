@@ -8,6 +8,8 @@ from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
+import msgspec
+
 from parlance import ids
 from parlance.errors import NotFound
 from parlance.store import keys
@@ -33,13 +35,16 @@ class Message:
     code: str = ""  # of a notice: why there is no answer
 
     def to_json(self) -> str:
-        """As the store keeps it: no empty fields, and feedback lives in a place of its own."""
-        return json.dumps({k: v for k, v in asdict(self).items() if v and k != "feedback"}, ensure_ascii=False)
+        """As the store keeps it: without what is empty and need not be there; feedback lives in a place of its own."""
+        kept = {k: v for k, v in asdict(self).items() if (v or k == "text") and k != "feedback"}
+        return json.dumps(kept, ensure_ascii=False)
 
     @classmethod
     def from_json(cls, text: str | bytes) -> Message:
-        data = json.loads(text)
-        return cls(**{**data, "sources": tuple(data.get("sources", ()))})
+        return _message(text)
+
+
+_message = msgspec.json.Decoder(Message).decode
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +117,20 @@ class Conversations:
             record.get(b"turn", b"").decode(),
             record.get(b"answered_by", b"assistant").decode(),
         )
+
+    def recall(self, site: str, conversation: str) -> tuple[int, list[Message]] | None:
+        """Where the conversation's window stands, and its messages from there on; None where there is none any more."""
+        places = [
+            keys.conversation(site, conversation),
+            keys.message_order(site, conversation),
+            keys.messages(site, conversation),
+        ]
+        reply = self._store.run("recall", places)
+        return (int(reply[0]), [Message.from_json(text) for text in reply[1:]]) if reply else None
+
+    def slide(self, site: str, conversation: str, start: int) -> None:
+        """Move the window: what lies before it is kept, and not recalled any more."""
+        self._store.do("HSET", keys.conversation(site, conversation), "window", start)
 
     def rate(self, site: str, visitor: str, message: str, rating: str | None, reason: str, retain_days: int) -> None:
         """Keep what a visitor thinks of an answer of theirs; a rating of None takes it back.

@@ -6,7 +6,7 @@ import re
 import secrets
 from base64 import b32encode
 
-_EVENT_ID = re.compile(r"(\d{1,10})-(\d{1,10})")
+_EVENT_ID = re.compile(r"([0-9]{1,9})-([0-9]{1,9})")
 
 
 def _new(kind: str) -> str:

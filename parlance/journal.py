@@ -20,6 +20,7 @@ from gevent.event import Event
 
 from parlance import events, ids
 from parlance.errors import Fenced, StoreUnavailable
+from parlance.observe.logs import log as tell
 from parlance.store import keys
 from parlance.store.client import Store
 from parlance.store.mailbox import Letter, Mailbox
@@ -57,7 +58,7 @@ class Log:
         self.frames: list[bytes] = []
         self.places: list[int] = []  # of the frames
         self.last = -1  # the place of the newest entry known
-        self.notes: list[bytes] = []  # of an earlier epoch, for whoever takes the turn over
+        self.notes: list[tuple[int, bytes]] = []  # with their places: for whoever takes the turn over
         self.ended = False
         self.arrived = Event()
         self.followers = 0
@@ -82,15 +83,31 @@ class Log:
             self.ended = True
         self.wake()
 
+    def between(self, start: int, end: int) -> list[bytes]:
+        """The frames after one place, up to another."""
+        return self.frames[bisect_right(self.places, start) : bisect_right(self.places, end)]
+
+    def let_go(self) -> None:
+        """End here without a last event: followers' clients resume, and learn where the turn is, or that it is not."""
+        self.ended = True
+        self.wake()
+
     def wake(self) -> None:
         arrived, self.arrived = self.arrived, Event()
         arrived.set()
 
 
 class Journal:
-    """`clock` is monotonic seconds. `start` and `stop` frame the process's life; tests may do without."""
+    """`clock` is monotonic seconds; `lag` is told how long each write took, in seconds."""
 
-    def __init__(self, store: Store, mailbox: Mailbox, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        store: Store,
+        mailbox: Mailbox,
+        lag: Callable[[float], None] = lambda seconds: None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._lag = lag
         self._store = store
         self._mailbox = mailbox
         self._clock = clock
@@ -146,7 +163,7 @@ class Journal:
         Raises Fenced where a later epoch owns the turn, StoreUnavailable during an outage.
         """
         while (log.pending or log.in_flight) and not log.fenced:
-            if self._behind:
+            if self._behind and not log.pending:  # all of it has been shown
                 raise StoreUnavailable("the journal waits for the store")
             log.settled.clear()
             log.settled.wait()
@@ -176,7 +193,7 @@ class Journal:
         self._wake.set()
 
     def _write_on(self) -> None:
-        """The scribe's life."""
+        """The scribe's life. A mistake in one write must not silence every answer of the process."""
         while True:
             self._wake.wait()
             # Alone, a word goes out at once; in a crowd, what comes within PACE_S goes out together.
@@ -185,21 +202,31 @@ class Journal:
                 gevent.sleep(early)
             self._wake.clear()
             self._wrote_at = self._clock()
-            batch, self._dirty = self._dirty, []
-            entries = [entry for log in batch for entry in self._take(log)]
-            if self._behind:
-                self._show(entries)
-                self._behind += entries
-                continue
             try:
-                self._commit(entries, self._append(entries))
-            except StoreUnavailable:
-                # Those who watch go on reading; the journal is caught up when the store is back.
-                self._show(entries)
-                self._behind = entries
-                gevent.spawn(self._catch_up)
-                for log, *_ in entries:
-                    log.settled.set()
+                self._write_down()
+            except Exception as error:
+                tell("scribe_failed", level="error", error=error)
+
+    def _write_down(self) -> None:
+        """What all answers have to say, into the store and then to the followers."""
+        batch, self._dirty = self._dirty, []
+        entries = [entry for log in batch for entry in self._take(log)]
+        if self._behind:
+            self._fall_behind(entries)
+            return
+        try:
+            self._commit(entries, self._append(entries))
+            self._lag(self._clock() - self._wrote_at)
+        except StoreUnavailable:
+            self._fall_behind(entries)
+            gevent.spawn(self._catch_up)
+
+    def _fall_behind(self, entries: list[_Entry]) -> None:
+        """Those who watch go on reading; the journal is caught up when the store is back."""
+        self._behind += entries
+        self._show(entries)
+        for log, *_ in entries:
+            log.settled.set()
 
     def _take(self, log: Log) -> list[_Entry]:
         """What a log has to write, framed and numbered."""
@@ -240,7 +267,7 @@ class Journal:
 
     def _catch_up(self) -> None:
         """Write what was shown during an outage. An entry may have been written by an attempt whose reply was lost, so
-        a refusal alone is no fence: the stream's last epoch decides."""
+        a refusal alone is no fence: the stream's last epoch decides; or that there is no stream any more."""
         while self._behind:
             gevent.sleep(BEHIND_AGAIN_S)
             entries = list(self._behind)
@@ -254,7 +281,7 @@ class Journal:
 
     def _outranked(self, log: Log) -> bool:
         newest = self._store.do("XREVRANGE", log.stream, "+", "-", "COUNT", 1)
-        return bool(newest) and log.epoch is not None and ids.parse_event(newest[0][0].decode())[0] > log.epoch
+        return not newest or log.epoch is None or ids.parse_event(newest[0][0].decode())[0] > log.epoch
 
     # -- following -------------------------------------------------------------------------------------------------
 
@@ -293,16 +320,20 @@ class Journal:
         return log
 
     def _sync(self, log: Log) -> None:
-        """Read from the stream what this log does not have."""
+        """Read from the stream what this log does not have; of a stream that is gone (its visitor was erased, or the
+        store lost it) nothing will come any more."""
         start = "-" if log.last < 0 else f"({log.last // _EPOCH}-{log.last % _EPOCH}"
-        for raw_id, fields in self._store.do("XRANGE", log.stream, start, "+"):
+        entries, there = self._store.many([("XRANGE", log.stream, start, "+"), ("EXISTS", log.stream)])
+        for raw_id, fields in entries:
             place, frame = _place(raw_id.decode()), fields[b"f"]
             if place > log.last and not frame.startswith(_NOTE):
                 log.take(place, b"id: " + raw_id + b"\n" + frame)
             elif place > log.last:
                 log.last = place
-                log.notes.append(frame.removeprefix(_NOTE))
+                log.notes.append((place, frame.removeprefix(_NOTE)))
         log.updated = self._clock()
+        if not there:
+            log.let_go()
 
     def _announce(self, log: Log) -> None:
         owner = self._store.do("HGET", keys.turn(log.site, log.turn), "owner")
@@ -342,6 +373,7 @@ class Journal:
             log.updated = self._clock()
             if letter.payload.startswith(_NOTE):
                 log.last = place
+                log.notes.append((place, letter.payload.removeprefix(_NOTE)))
             else:
                 log.take(place, events.with_id(letter.note, letter.payload))
         elif place > log.last:
@@ -389,8 +421,7 @@ class Journal:
     def let_go(self) -> None:
         """End every follower's response without a last event: the visitors' clients resume at another worker."""
         for log in list(self._logs.values()):
-            log.ended = True
-            log.wake()
+            log.let_go()
 
 
 class _Following(Iterator[bytes]):

@@ -11,18 +11,21 @@ import fcntl
 import json
 import os
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import IO, Any
 
 import gevent
+import msgspec
 from gevent.event import Event
 
 from parlance.errors import StoreUnavailable
+from parlance.observe.logs import log
 from parlance.store import keys
 from parlance.store.client import Store
 
 AGAIN_S = 0.5
+GATHER_S = 0.05  # rows of many answers go to the store together
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +55,7 @@ class Row:
     estimated: bool = False
 
     def to_json(self) -> str:
-        return json.dumps(asdict(self), ensure_ascii=False)
+        return msgspec.json.encode(self).decode()
 
     @classmethod
     def from_json(cls, text: str | bytes) -> Row:
@@ -80,8 +83,11 @@ class Ledger:
         self._writer: gevent.Greenlet | None = None
 
     def record(self, row: Row) -> None:
-        """Take a row. Does not wait for the store."""
-        self._spool(row)
+        """Take a row. Does not wait for the store; and a full disk costs the spool's safety, never an answer."""
+        try:
+            self._spool(row)
+        except OSError as error:
+            log("ledger_spool_failed", level="error", error=error, call=row.call)
         self._queue.append(row)
         self._pending(len(self._queue))
         self._wake.set()
@@ -187,6 +193,7 @@ class Ledger:
                 gevent.sleep(AGAIN_S)
                 continue
             self._wake.wait()
+            gevent.sleep(GATHER_S)
             self._wake.clear()
 
 

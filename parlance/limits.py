@@ -75,7 +75,7 @@ class Limits:
         if outcome == "joined":
             return Admitted(reply[1].decode(), joined=True, headers={})
         if outcome == "busy":
-            raise Busy("this conversation is being answered", turn=reply[1].decode())
+            raise Busy("this conversation is being answered", turn=reply[1].decode(), headers=_headers(reply[2:]))
         if outcome == "limited":
             raise _limited(reply)
         return Admitted(message.turn, joined=False, headers=_headers(reply[2:]))

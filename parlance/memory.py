@@ -1,8 +1,7 @@
 """What the model is told of the conversation so far: a window over confirmed text, bounded by tokens.
 
 The window slides in blocks. If it dropped one exchange a turn, the prompt's beginning would change every turn and the
-cache would never hit; so when it is full, it lets go of exchanges until it is half empty, and then grows again. It is
-a pure fold over the conversation: every worker comes to the same window with nothing kept.
+cache would never hit; so when it is full, it lets go of exchanges until it is half empty, and then grows again.
 """
 
 from __future__ import annotations
@@ -39,7 +38,7 @@ def estimate(text: str) -> int:
 
 def window(messages: Sequence[Said], limit: int) -> Window:
     """Where the window stands after these messages, oldest first. It always begins with a visitor's message, and the
-    newest message is in it however long it is."""
+    newest message is in it however long it is. Windows add up: what lies before one is not needed to find the next."""
     start, total = 0, 0
     sizes = [estimate(message.text) for message in messages]
     for i, size in enumerate(sizes):

@@ -94,9 +94,14 @@ class Task:
     record: dict[str, str]
     began: float
     stop: StopSignal = field(default_factory=StopSignal)
-    spoken: bool = False
-    call: Call | None = None
+    call: Call | None = None  # the one that is being made
+    heard: Call | None = None  # the last one that has said something
     voice_version: int = 0
+
+    @property
+    def names(self) -> dict[str, Any]:
+        """What joins the log lines of a turn."""
+        return {"site": self.site, "turn": self.turn, "conversation": self.record["conversation"]}
 
 
 class Runner:
@@ -220,7 +225,9 @@ class Runner:
         leases = self._store.many([("ZSCORE", keys.leases(log.site), log.turn) for log in mirrors])
         now_ms = self._now_ms() if mirrors else 0
         for mirror, lapses in zip(mirrors, leases, strict=True):
-            if lapses is not None and float(lapses) <= now_ms:
+            if lapses is None and not self._store.do("EXISTS", keys.turn(mirror.site, mirror.turn)):
+                mirror.let_go()  # erased
+            elif lapses is not None and float(lapses) <= now_ms:
                 self.take_over(mirror.site, mirror.turn)
 
     def _sweep(self) -> None:

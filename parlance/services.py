@@ -19,11 +19,13 @@ from parlance.claude.loop import Claude
 from parlance.claude.models import Catalogue
 from parlance.claude.retry import Policy
 from parlance.conversations import Conversations
+from parlance.endings import Endings
 from parlance.errors import ParlanceError
 from parlance.journal import Journal
 from parlance.ledger import Ledger
 from parlance.limits import Limits
 from parlance.observe.metrics import Metrics
+from parlance.questions import Questions
 from parlance.runner import Runner
 from parlance.settings import Settings
 from parlance.sites.library import Library
@@ -101,7 +103,7 @@ def build(
     sites = Library(store, _rules(models))
     conversations, limits = Conversations(store), Limits(store)
     mailbox = Mailbox(store, worker)
-    journal = Journal(store, mailbox)
+    journal = Journal(store, mailbox, metrics.journal_lag)
     runner = Runner(store, mailbox, journal, sites.keys)
     ledger = Ledger(store, settings.data_dir / "ledger", worker, metrics.ledger_pending)
     client = _client(settings, upstream)
@@ -112,9 +114,10 @@ def build(
         limits=limits,
         journal=journal,
         runner=runner,
+        questions=Questions(conversations, models),
         claude=Claude(client, policy),
-        models=models,
         booking=Booking(journal, ledger, models, metrics, worker, time.time),
+        endings=Endings(store, journal, metrics),
         metrics=metrics,
         deadline_s=settings.answer_deadline_s,
     )
@@ -148,7 +151,7 @@ def _redis_url(settings: Settings) -> str:
 
 
 def _client(settings: Settings, upstream: Any) -> Client:
-    app = upstream or (Demo() if settings.demo else None)
+    app = upstream or (Demo(remember=0) if settings.demo else None)
     return Client(
         settings.anthropic_api_key or "demo",
         "http://demo.invalid" if app else settings.anthropic_base_url,

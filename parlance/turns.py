@@ -6,35 +6,34 @@ its own: recall, ask, write every event into the journal, finish. Whoever watche
 
 from __future__ import annotations
 
-import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import gevent
 
-from parlance import events, ids, memory, phrases
+from parlance import events, ids
 from parlance.booking import Booking
-from parlance.claude.loop import Call, Claude, Ended, Opening, Question, Reset, Text
-from parlance.claude.models import Catalogue
-from parlance.conversations import ASSISTANT, NOTICE, PERSON, VISITOR, Conversations, Message, Receipt, stamp
+from parlance.claude.loop import Call, Claude, Ended, Opening, Reset, Text
+from parlance.conversations import ASSISTANT, VISITOR, Conversations, Message, Receipt, stamp
+from parlance.endings import Endings
 from parlance.errors import Fenced, MessageTooLong, NotFound, StoreUnavailable
 from parlance.journal import Journal
-from parlance.limits import ENDED_JOURNAL_S, Limits
+from parlance.limits import Limits
 from parlance.limits import Message as Asking
 from parlance.observe.logs import log
 from parlance.observe.metrics import Metrics
+from parlance.questions import Questions
 from parlance.runner import CANCELLED, FENCED, HANDOVER, Runner, Task
 from parlance.site import Site
 from parlance.sites.library import Library
 from parlance.store import keys
 from parlance.store.client import Store
 from parlance.visitors import Session
-from parlance.voice.render import render
 
 LAST_EPOCH = 4  # a turn that has outlived so many workers is not begun again: it may be what kills them
-FINISH_AGAIN_S = 0.5
+CANCEL_S = 2.0  # how long a cancel waits to see the end that it caused
+CANCEL_LOOK_S = 0.02
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,9 +57,10 @@ class Turns:
         limits: Limits,
         journal: Journal,
         runner: Runner,
+        questions: Questions,
         claude: Claude,
-        models: Catalogue,
         booking: Booking,
+        endings: Endings,
         metrics: Metrics,
         deadline_s: float,
         clock: Callable[[], float] = time.monotonic,
@@ -68,9 +68,9 @@ class Turns:
     ) -> None:
         self._store, self._sites, self._conversations = store, sites, conversations
         self._limits, self._journal, self._runner = limits, journal, runner
-        self._claude, self._models, self._booking, self._metrics = claude, models, booking, metrics
+        self._questions, self._claude, self._booking, self._endings = questions, claude, booking, endings
+        self._metrics = metrics
         self._deadline_s, self._clock, self._wall = deadline_s, clock, wall
-        self._voices: dict[tuple[str, int], str] = {}
         runner.adopt = self._adopt
 
     # -- from the door ---------------------------------------------------------------------------------------------
@@ -132,18 +132,24 @@ class Turns:
         return self._journal.follow(site, turn, after)
 
     def cancel(self, site: str, visitor: str, turn: str) -> str:
-        """Stop a turn, and return its state: `cancelled`, or what it had ended in. Raises NotFound."""
+        """Stop a turn, and return the state that it ended in; `running` where its worker takes its time.
+
+        Raises NotFound, StoreUnavailable.
+        """
         state = self._check(site, visitor, turn)
-        if state != events.RUNNING:
-            return state
-        self._runner.cancel(site, turn)
-        return events.CANCELLED
+        if state == events.RUNNING:
+            self._runner.cancel(site, turn)
+            give_up = self._clock() + CANCEL_S
+            while state == events.RUNNING and self._clock() < give_up:
+                gevent.sleep(CANCEL_LOOK_S)
+                state = self._check(site, visitor, turn)
+        return state
 
     def erase(self, site: str, visitor: str) -> Receipt:
         """Erase a visitor, what is being answered to them included: it is stopped first, and leaves nothing."""
         current = self._conversations.current(site, visitor)
         if current and current.turn:
-            self._runner.cancel(site, current.turn)
+            self.cancel(site, visitor, current.turn)
         return self._conversations.erase(site, visitor)
 
     def _check(self, site: str, visitor: str, turn: str) -> str:
@@ -188,28 +194,35 @@ class Turns:
         """A turn's life. Whatever happens, the turn ends: with its answer, with an error event, or in other hands."""
         site = self._sites.get(task.site)
         try:
-            self._booking.close_lost(task)
-            ended = self._answer(site, task)
-            if task.stop.reason == HANDOVER and not (ended.complete or ended.code):
+            ended = self._ended(site, task)
+            if ended.stop_reason == HANDOVER:
                 self._runner.release(task)
                 self._journal.abandon(task.log)
             else:
-                self._finish(site, task, ended)
+                self._endings.finish(site, task, ended)
         except Fenced:
             self._journal.abandon(task.log)
+
+    def _ended(self, site: Site, task: Task) -> Ended:
+        """How the turn ended, our own faults included."""
+        try:
+            self._booking.close_lost(task)
+            return self._answer(site, task)
+        except Fenced:
+            raise
         except StoreUnavailable:
-            self._finish(site, task, Ended("", "error", complete=False, code="unavailable", retry=True))
+            return _failed("unavailable")
         except Exception as error:
-            log("turn_failed", level="error", error=error, **_names(task))
-            self._finish(site, task, _broken())
+            log("turn_failed", level="error", error=error, **task.names)
+            return _failed("interrupted")
 
     def _answer(self, site: Site, task: Task) -> Ended:
         """Ask Claude, and write what happens into the journal as it happens."""
         if task.epoch > LAST_EPOCH:
-            return _broken()
-        for step in self._claude.answer(self._question(site, task), task.stop):
+            return _failed("interrupted")
+        for step in self._claude.answer(self._questions.put(site, task), task.stop):
             if isinstance(step, Text):
-                if not task.spoken:
+                if task.heard is not task.call:
                     self._first_text(task)
                 self._journal.text(task.log, step.text)
             elif isinstance(step, Reset):
@@ -219,143 +232,29 @@ class Turns:
             elif isinstance(step, Call):
                 self._booking.close(site, task, step)
             else:
-                return step
+                return _worth_keeping(step)
         raise AssertionError("an answer without an end")
 
-    def _question(self, site: Site, task: Task) -> Question:
-        conversation = self._conversations.read(site.key, task.record["conversation"])
-        if conversation is None:
-            raise Fenced(task.turn)  # erased since
-        said = _sayable(conversation.messages, task.record["question"])
-        return Question(
-            system=self._voice(site),
-            tries=_tries(said, site.memory.window_tokens),
-            models=self._models.choose(site.model.tier, site.model.fallback),
-            max_tokens=site.model.max_tokens,
-            user=task.record["visitor"],
-            deadline=task.deadline,
-        )
-
-    def _voice(self, site: Site) -> str:
-        """The rendered voice of a version: rendered once, so that the prompt's stable part is stable to the letter."""
-        version = (site.key, site.version)
-        if version not in self._voices:
-            self._voices = {kept: text for kept, text in self._voices.items() if kept[0] != site.key}
-            self._voices[version] = render(site)
-        return self._voices[version]
-
     def _first_text(self, task: Task) -> None:
-        task.spoken = True
-        took = self._clock() - task.began
-        self._metrics.first_text(task.site, took)
-        if task.call and task.epoch == 0 and task.call.retries == 0:
-            self._metrics.added_latency(max(0.0, took - task.call.first_token))
-        if task.call:
-            self._booking.update(task, task.call)
-
-    # -- the end ---------------------------------------------------------------------------------------------------
-
-    def _finish(self, site: Site, task: Task, ended: Ended) -> None:
-        """The last event, the transcript and the freed lease, in one step; again and again while the store is away."""
-        if task.stop.reason == FENCED:
-            raise Fenced(task.turn)
-        state, event, data, message = self._outcome(site, task, ended)
-        frame = events.frame(event, data)
-        shown = False
-        while True:
-            try:
-                event_id = self._journal.settle(task.log)
-                finished = self._write_end(site, task, state, event_id, frame, message)
-                break
-            except StoreUnavailable:
-                if not shown:  # who watches need not wait for the store
-                    shown = True
-                    self._journal.close(task.log, self._journal.next_id(task.log), frame)
-                gevent.sleep(FINISH_AGAIN_S)
-        if not shown:
-            if not finished:
-                raise Fenced(task.turn)
-            self._journal.close(task.log, event_id, frame)
-        self._metrics.turn_ended(state)
-        log("turn_ended", state=state, duration_ms=round((self._clock() - task.began) * 1000), **_names(task))
-
-    def _outcome(self, site: Site, task: Task, ended: Ended) -> tuple[str, str, dict[str, object], Message]:
-        """How a turn ended, in the four forms that somebody needs: state, event, its data, the transcript's message."""
-        answer, now = task.record["answer"], stamp(self._wall())
-        if ended.code:
-            detail = phrases.sentence(
-                ended.code,
-                fallbacks=site.fallbacks,
-                site_locale=site.locale,
-                language=task.record["locale"],
-                name=site.name,
-                retry_after=None,
-            )
-            data: dict[str, object] = {"code": ended.code, "detail": detail, "retry": ended.retry}
-            if ended.retry_after is not None:
-                data["retry_after"] = math.ceil(ended.retry_after)
-            notice = Message(answer, NOTICE, detail, now, turn=task.turn, code=ended.code)
-            return events.FAILED, events.ERROR, data, notice
-        state = _state(ended)
-        data = {"message": answer, "state": state, "stop_reason": ended.stop_reason, "text": ended.text}
-        return state, events.DONE, data, Message(answer, ASSISTANT, ended.text, now, state=state, turn=task.turn)
-
-    def _write_end(self, site: Site, task: Task, state: str, event_id: str, frame: bytes, message: Message) -> bool:
-        record, key = task.record, site.key
-        place = [
-            keys.turn(key, task.turn),
-            keys.events(key, task.turn),
-            keys.leases(key),
-            keys.conversation(key, record["conversation"]),
-            keys.messages(key, record["conversation"]),
-            keys.message_order(key, record["conversation"]),
-            keys.visitor_asked(key, record["visitor"]),
-            keys.feedback(key, record["conversation"]),
-        ]
-        args = [
-            task.turn,
-            task.epoch,
-            state,
-            event_id,
-            frame,
-            ENDED_JOURNAL_S,
-            site.privacy.retain_days * 86_400,
-            message.id,
-            message.to_json(),
-            record["question"],
-            int(state == events.FAILED),
-        ]
-        return bool(self._store.run("finish", place, args))
+        call, first, task.heard = task.call, task.heard is None, task.call
+        assert call is not None
+        self._booking.update(task, call)
+        if first and task.epoch == 0:
+            took = self._clock() - task.began
+            self._metrics.first_text(task.site, took)
+            if call.retries == 0:
+                self._metrics.added_latency(max(0.0, took - call.first_token))
 
 
-def _sayable(messages: Sequence[Message], question: str) -> list[Message]:
-    """What may be sent to Claude: what was said and confirmed, up to the question; not the notices, not an exchange
-    that was refused, not an answer without a word."""
-    refused = {message.turn for message in messages if message.role == NOTICE and message.code == "refused"}
-    said: list[Message] = []
-    for message in messages:
-        spoken = message.role in (VISITOR, ASSISTANT, PERSON) and message.text.strip()
-        if message.id == question or (spoken and message.turn not in refused):
-            said.append(message)
-        if message.id == question:
-            break
-    return said
+def _failed(code: str) -> Ended:
+    return Ended("", "error", complete=False, code=code, retry=True)
 
 
-def _tries(said: Sequence[Message], window_tokens: int) -> list[Sequence[Message]]:
-    """The remembered conversation, then half of it, then the question alone: should Claude find one too long."""
-    starts = [memory.window(said, tokens).start for tokens in (window_tokens, window_tokens // 2)]
-    return [said[start:] for start in dict.fromkeys([*starts, len(said) - 1])]
-
-
-def _state(ended: Ended) -> str:
-    if ended.complete:
-        return events.COMPLETE
-    return events.CANCELLED if ended.stop_reason == CANCELLED else events.INTERRUPTED
-
-
-def _broken() -> Ended:
-    return Ended("", "error", complete=False, code="interrupted", retry=True)
+def _worth_keeping(ended: Ended) -> Ended:
+    """An answer that was broken off before its first word is none; unless it was the visitor who wanted no more."""
+    if ended.text or ended.code or ended.stop_reason in (CANCELLED, HANDOVER, FENCED):
+        return ended
+    return _failed("interrupted")
 
 
 def _retold(message: Message, conversation: str) -> Iterator[bytes]:
@@ -365,7 +264,3 @@ def _retold(message: Message, conversation: str) -> Iterator[bytes]:
     yield events.with_id("0-1", events.frame(events.START, start))
     yield events.with_id("0-2", events.text_frame(message.text))
     yield events.with_id("0-3", events.frame(events.DONE, done))
-
-
-def _names(task: Task) -> dict[str, Any]:
-    return {"site": task.site, "turn": task.turn, "conversation": task.record["conversation"]}

@@ -88,7 +88,8 @@ class Visitors:
         now_ms = int(now * 1000)
         if visitor is None:
             visitor = ids.visitor()
-            self._store.do("HSET", keys.visitor(site, visitor), "created", now_ms, "valid_from", now_ms)
+            # Not `now`: a worker whose clock is behind this one's may renew the token a moment later.
+            self._store.do("HSET", keys.visitor(site, visitor), "created", now_ms, "valid_from", 0)
         self._note(site, visitor, retain_days, locale, person)
         return Session(site, visitor, now_ms, int(now + self._life_s), locale)
 
@@ -154,9 +155,14 @@ class Visitors:
 def _person(claims: Mapping[str, Any]) -> Person:
     subject, name, email = claims["sub"], claims.get("name", ""), claims.get("email", "")
     texts = (subject, name, email)
-    if not all(isinstance(text, str) and len(text) <= 254 for text in texts) or not subject.strip():
-        raise _bad_identity("sub, name and email are texts of at most 254 characters")
+    if not all(isinstance(text, str) and _can_be_kept(text) for text in texts) or not subject.strip():
+        raise _bad_identity("sub, name and email are well-formed texts of at most 254 characters")
     return Person(subject, name, email)
+
+
+def _can_be_kept(text: str) -> bool:
+    """JSON has an escape for half a surrogate pair; UTF-8 has none."""
+    return len(text) <= 254 and "\x00" not in text and not any("\ud800" <= letter <= "\udfff" for letter in text)
 
 
 def _bad_identity(reason: str) -> InvalidRequest:

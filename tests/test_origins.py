@@ -60,6 +60,8 @@ def test_it_allows(entries: list[str], origin: str) -> None:
         (EXACT, "https://fern.example, https://evil.example"),
         (EXACT, "https://shop.fern.example"),
         (EXACT, "https://fern.examplе"),  # its last letter is Cyrillic
+        (["https://kern.example"], "https://\u212aern.example"),  # the Kelvin sign, small, is a k
+        (EXACT, "http\u017f://fern.example"),  # a long s, whatever its case, is an s
         (EXACT, "https://fern.example:*"),
         (EXACT, "https://fern.example:0x1bb"),
         (EXACT, "https://[fern.example]"),

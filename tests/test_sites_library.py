@@ -33,6 +33,9 @@ class Watched:
     def many(self, commands: Any) -> Any:
         return self._noted("many", lambda: self._store.many(commands))
 
+    def run(self, script: str, keys: Any, args: Any) -> Any:
+        return self._noted(script, lambda: self._store.run(script, keys, args))
+
     def _noted(self, name: str, act: Callable[[], Any]) -> Any:
         if self.away:
             raise StoreUnavailable("cut off")

@@ -40,7 +40,7 @@ AWKWARD = [
     *("no", "Yes", "null", "~", "1.0", "0x1F", "2026-01-01", " x", "x ", "a: b", "#x", "|", "'", '"', "\\", "<<"),
     *("a\nb", "a\n\n b\n\n", "\na", " a\nb", "a\tb", "\t\na", "a \nb", "x\x85y", "x\u2028y", "\ufeffx"),
     *("a\r\nb", "a\rb", "\x07", "📚", "ex\u0301", "%x", "@x", "`x`", "? x", "&x", "*x", "{x}", "a\n---\nb"),
-    *("---", "\x7f", "...", "long " * 36, "x\x85 " * 60, "line\n" * 30),
+    *("---", "\x7f", "...", "long " * 36, "x\x85 " * 60, "line\n" * 30, f"x{120 * ' '}x"),
 ]
 CHARACTERS = st.characters(codec="utf-8", exclude_characters="\0")
 TEXT = st.sampled_from(AWKWARD) | st.text(CHARACTERS, min_size=1, max_size=20).filter(str.strip)

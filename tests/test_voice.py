@@ -89,6 +89,13 @@ def test_it_lets_no_text_open_or_close_a_tag(title: str, url: str, text: str) ->
     assert [body.count(tag) for tag in tags] == [0, 1, 1, 1, 0, 1, 1]
 
 
+def test_it_lets_no_title_or_address_leave_its_attribute() -> None:
+    passage = Passage('A"\n<b> & \'c\'', "Text.", 'https://fern.example/"x="')
+    assert (
+        '<passage title="A&quot; &lt;b&gt; &amp; &#x27;c&#x27;" url="https://fern.example/&quot;x=&quot;">\nText.'
+    ) in render(replace(FERN, knowledge=(passage,)))
+
+
 def test_it_leaves_other_markup_as_it_was_written() -> None:
     text = "Use <b>bold</b>, a < b && c > d, and <https://fern.example>."
     assert text in render(replace(FERN, knowledge=(Passage("Markup", text),)))

@@ -128,6 +128,11 @@ def truncated(request_id: str) -> UpstreamError:
     return UpstreamError(_TRUNCATED, "the stream ended without message_stop", status=200, request_id=request_id)
 
 
+def garbled(error: Exception) -> UpstreamError:
+    """An event that does not have the API's form."""
+    return UpstreamError(_GARBLED, type(error).__name__, status=200)
+
+
 def empty(request_id: str) -> UpstreamError:
     return UpstreamError(_EMPTY, "a finished answer without a word", status=200, request_id=request_id)
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from parlance.claude.errors import from_event
+from parlance.claude.errors import from_event, garbled
 from parlance.claude.models import Usage
 
 
@@ -59,11 +59,16 @@ class Stream:
         return "".join(piece for index in sorted(self.texts) for piece in self.texts[index])
 
     def feed(self, data: bytes) -> str:
-        """Take bytes as they came, cut anywhere; return the text in them. Raises UpstreamError for an error event."""
+        """Take bytes as they came, cut anywhere; return the text in them.
+
+        Raises UpstreamError for an error event, and for what no event of the API looks like."""
         if b"\r" in data:  # never inside JSON: a proxy's line ends
             data = data.replace(b"\r", b"")
         *frames, self._rest = (self._rest + data).split(b"\n\n")
-        return "".join([self._take(frame) for frame in frames])
+        try:
+            return "".join([self._take(frame) for frame in frames])
+        except (msgspec.MsgspecError, LookupError, ValueError, TypeError, AttributeError) as error:
+            raise garbled(error) from error
 
     def _take(self, frame: bytes) -> str:
         if frame.startswith(_DELTA):

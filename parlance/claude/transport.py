@@ -18,7 +18,7 @@ import httpx2
 from gevent import monkey
 
 IDLE_MOST = 100  # kept connections a host
-READ = 65_536
+READ = 16_384
 HEAD_MOST = 65_536
 
 _poll = monkey.get_original("select", "poll")  # gevent's own would switch

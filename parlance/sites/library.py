@@ -10,7 +10,6 @@ import json
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
 
 from parlance.errors import Mistake, SiteFileError, SiteNotFound, StoreUnavailable
@@ -23,8 +22,6 @@ from parlance.store.client import Store
 
 FRESH_S = 2.0
 ABSENT = 1000  # how many keys of no site are remembered; a visitor may ask for any
-
-_PUBLISH = resources.files("parlance.sites").joinpath("publish.lua").read_text("utf-8")
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,7 +163,7 @@ class Library:
     def _publish(self, site: Site, message: str) -> Site:
         text = form.to_json(site)
         where = (keys.site(site.key), keys.site_versions(site.key))
-        version, _ = self._store.do("EVAL", _PUBLISH, len(where), *where, text, message)
+        version, _ = self._store.run("publish", where, [text, message])
         published = form.from_json(text, int(version))
         self._remember(site.key, published)
         return published

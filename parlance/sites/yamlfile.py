@@ -51,7 +51,7 @@ def write(site: Site) -> str:
     """A site as a site file."""
     out = io.StringIO()
     yaml = YAML()
-    yaml.width, yaml.allow_unicode = 1 << 30, True  # never fold: a folded double-quoted text may gain a space
+    yaml.width, yaml.allow_unicode = 1 << 30, True  # never fold: a folded text may lose or gain spaces
     yaml.indent(mapping=2, sequence=4, offset=2)
     yaml.dump(_styled(form.write(site)), out)
     return out.getvalue()
@@ -179,11 +179,7 @@ def _styled(value: Any) -> Any:
 
 def _fits_a_block(text: str) -> bool:
     lines = text.split("\n")
-    return (
-        len(lines) > 1
-        and not text.startswith((" ", "\n", "\t"))
-        and all(line == line.rstrip() and line.replace("\t", "").isprintable() for line in lines)
-    )
+    return len(lines) > 1 and all(line == line.rstrip() and line.replace("\t", "").isprintable() for line in lines)
 
 
 def _needs_quotes(text: str) -> bool:

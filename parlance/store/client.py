@@ -51,14 +51,6 @@ class Store:
 
     def many(self, commands: Sequence[Command]) -> list[Any]:
         """Several commands in one round trip, not atomic. A command that Redis refuses raises, as with `do`."""
-        replies = self.each(commands)
-        for reply in replies:
-            if isinstance(reply, Exception):
-                raise reply
-        return replies
-
-    def each(self, commands: Sequence[Command]) -> list[Any]:
-        """As `many`, but a command that Redis refuses leaves its ResponseError in its place of the list."""
         if not commands:
             return []
 
@@ -66,13 +58,9 @@ class Store:
             with self.redis.pipeline(transaction=False) as pipe:
                 for command in commands:
                     pipe.execute_command(*command)
-                return list(pipe.execute(raise_on_error=False))
+                return list(pipe.execute())
 
-        replies = self._guarded(send)
-        for reply in replies:
-            if isinstance(reply, (redis.ConnectionError, redis.TimeoutError)):  # one node of a Cluster
-                raise StoreUnavailable("a Redis node did not answer") from reply
-        return replies
+        return self._guarded(send)
 
     def append(self, entries: Sequence[Entry]) -> list[bool]:
         """Append `(stream, id, frame)` entries. False stands for an entry whose id is not above its stream's last
@@ -117,8 +105,8 @@ class Store:
             raise StoreUnavailable("Redis failed a moment ago; not asked again yet")
         try:
             return act()
-        except redis.ResponseError:
-            raise  # our own mistake, or a fence: the caller knows which
+        except redis.ResponseError as error:  # it answers, and cannot: out of memory, read only, still loading
+            raise StoreUnavailable(f"Redis refused: {error}") from error
         except (redis.RedisError, OSError) as error:
             self._down_until = self._clock() + COOL_S
             raise StoreUnavailable(f"Redis did not answer: {type(error).__name__}") from error

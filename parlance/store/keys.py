@@ -46,7 +46,8 @@ def identity(site: str, subject_hash: str) -> str:
 
 
 def conversation(site: str, conversation: str) -> str:
-    """`parlance:{fern}:conversation:c_1` - hash `visitor`, `created`, `turn` (running, or ""), `answered_by`;
+    """`parlance:{fern}:conversation:c_1` - hash `visitor`, `created`, `turn` (running, or ""), `answered_by`,
+    `window` (how many of its messages are not remembered any more);
     as long as the site retains, from the last message."""
     return f"parlance:{{{site}}}:conversation:{conversation}"
 

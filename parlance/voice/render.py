@@ -74,7 +74,7 @@ def _sound(tone: tuple[str, ...], use: tuple[str, ...], avoid: tuple[str, ...]) 
 
 
 def _redirection(redirect: Redirect) -> str:
-    return f"If it is about {redirect.when.strip()}: send the visitor to {redirect.to.strip()}."
+    return f"With {redirect.when.strip()}: send the visitor to {redirect.to.strip()}."
 
 
 def _format(format: Format) -> Iterator[str]:

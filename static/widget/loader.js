@@ -145,12 +145,18 @@
     }
 
     #load() {
-      const { server, site, locale } = this.options;
-      const signal = /** @type {AbortController} */ (this.#life).signal;
-      const place = { server, site, locale, language: languageOf(locale), root: this.#root, shadow: this.#shadow, launcher: this.#launcher, signal };
-      this.#panel ??= import(`${server}${PARLANCE_ASSETS}panel.js`).then(({ build }) => build(place));
+      this.#panel ??= this.#build();
       this.#panel.catch(() => (this.#panel = null)); // the next try asks again
       return this.#panel;
+    }
+
+    /** @returns {Promise<Panel>} */
+    async #build() {
+      const { server, site, locale } = this.options;
+      const { signal } = /** @type {AbortController} */ (this.#life);
+      const parts = ['panel', `words/${languageOf(locale)}`].map((name) => import(`${server}${PARLANCE_ASSETS}${name}.js`));
+      const [{ build }, { default: words }] = await Promise.all(parts);
+      return build({ server, site, locale, root: this.#root, shadow: this.#shadow, launcher: this.#launcher, signal }, words);
     }
 
     /** What the visitor's earlier pages kept, if there were any. @returns {import('./session.js').Kept} */

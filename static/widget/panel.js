@@ -9,7 +9,6 @@
  * @property {HTMLElement} launcher
  * @property {string} server         the widget's own host, ending in a slash
  * @property {string} site
- * @property {string} language       of the words
  * @property {string} locale         of the visitor
  * @property {AbortSignal} signal
  */
@@ -24,10 +23,8 @@ import { Transcript } from './transcript.js';
 
 const PHONE = matchMedia('(max-width: 520px)');
 
-/** @param {Place} place */
-export async function build(place) {
-  /** @type {{ default: Words }} */
-  const { default: words } = await import(`./words/${place.language}.js`);
+/** @param {Place} place @param {Words} words */
+export function build(place, words) {
   return new Panel(place, words);
 }
 
@@ -250,9 +247,9 @@ class Panel {
     this.#drawn = 0;
     const { phase, messages, notice, reconnecting } = this.#conversation;
     this.#place.root.dataset.empty = String(!messages.length && phase !== 'loading');
-    this.#transcript.show(messages);
     this.#composer.show({ answering: phase === 'asking' || phase === 'answering', blocked: this.#blocked });
     this.#status.replaceChildren(...(reconnecting ? [h('p', { class: 'late' }, this.#words.reconnecting)] : []), ...(notice ? [this.#notice(notice)] : []));
+    this.#transcript.show(messages); // last: what stands below it decides how much of it is seen
   }
 
   /** @param {import('./conversation.js').Notice} notice */

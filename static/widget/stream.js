@@ -51,7 +51,10 @@ export async function* follow(connect, { signal, turn = '', onConnection = () =>
   }
 }
 
-/** One connection's life: it ends by the caller's signal, by silence, or when the network says that it changed. */
+/**
+ * One connection's life: it ends by the caller's signal, by silence, or when the network says that it has changed, for
+ * what was open before then may be dead without knowing.
+ */
 class Line {
   #end = new AbortController();
   #timer = 0;
@@ -60,7 +63,7 @@ class Line {
   constructor(signal) {
     const close = () => this.close();
     signal.addEventListener('abort', close, { signal: this.signal });
-    globalThis.addEventListener('online', close, { signal: this.signal });
+    for (const change of ['offline', 'online']) globalThis.addEventListener(change, close, { signal: this.signal });
     this.heard();
   }
 

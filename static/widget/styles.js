@@ -103,7 +103,7 @@ const css = /* css */ `
   :is(.aside, .sources, .passage) { color: var(--quiet); font-size: 14px }
   .sources { display: grid; gap: 2px; padding-top: 8px; border-top: 1px solid var(--line) }
   .link { min-height: 24px; color: var(--link); font-weight: 600; text-decoration: underline; text-underline-offset: 3px }
-  .latest { position: absolute; bottom: 8px; left: 50%; width: 40px; height: 40px; margin-left: -20px; padding: 9px; border: 1px solid var(--line); border-radius: 50%; background: var(--paper); box-shadow: 0 4px 14px -4px #0005 }
+  .latest { position: absolute; bottom: 8px; inset-inline-end: 16px; width: 40px; height: 40px; padding: 9px; border: 1px solid var(--line); border-radius: 50%; background: var(--paper); box-shadow: 0 4px 14px -4px #0005 }
 
   .status { padding: 0 24px; color: var(--quiet); font-size: 14px }
   .status > * { padding: 10px 0 }

@@ -8,7 +8,7 @@
 --       10 life of the turn's record (s)   11 life of a running journal (s)
 --       12 number of rates n, then n times: name, period (us), quota in a period, burst
 --       then field, value, ... of the turn's record
--- returns  {"expired"} | {"not_found"} | {"joined", turn} | {"busy", turn}
+-- returns  {"expired"} | {"not_found"} | {"joined", turn} | {"busy", turn, rates...}
 --          {"limited", name, retry after (us), rates...} | {"admitted", now (ms), rates...}
 --          rates: n times {name, quota, remaining, seconds until full}
 --
@@ -26,9 +26,6 @@ if not who[1] or tonumber(ARGV[1]) < tonumber(who[1]) then return {"expired"} en
 local asked = redis.call("HGET", KEYS[2], message)
 if asked then return {"joined", asked} end
 if who[2] ~= conversation then return {"not_found"} end
-
-local running = redis.call("HGET", KEYS[4], "turn")
-if running and running ~= "" then return {"busy", running} end
 
 local count = tonumber(ARGV[12])
 local at = 13
@@ -48,6 +45,9 @@ for i = 1, count do
   local remaining = math.max(0, math.floor((room + 1) / step))
   states[i] = {name, quota, remaining, math.ceil(ahead / 1000000)}
 end
+
+local running = redis.call("HGET", KEYS[4], "turn")
+if running and running ~= "" then return {"busy", running, unpack(states)} end
 
 -- A lapsed lease belongs to a dead worker and holds no place; whoever takes its turn over may exceed the limit by it.
 if not refused and redis.call("ZCOUNT", KEYS[8], now_ms, "+inf") >= tonumber(ARGV[8]) then

@@ -1,0 +1,76 @@
+"""What a turn asks of Claude: the site's voice, what is remembered of the conversation, the models in their order."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from parlance import memory
+from parlance.claude.loop import Question
+from parlance.claude.models import Catalogue
+from parlance.conversations import ASSISTANT, NOTICE, PERSON, VISITOR, Conversations, Message
+from parlance.errors import Fenced
+from parlance.runner import Task
+from parlance.site import Site
+from parlance.voice.render import render
+
+
+class Questions:
+    def __init__(self, conversations: Conversations, models: Catalogue) -> None:
+        self._conversations, self._models = conversations, models
+        self._voices: dict[tuple[str, int], str] = {}
+
+    def put(self, site: Site, task: Task) -> Question:
+        """The question of a turn. Raises Fenced where its conversation was erased, StoreUnavailable."""
+        return Question(
+            system=self._voice(site),
+            tries=_tries(self._recall(site, task), self._window_tokens(site)),
+            models=self._models.choose(site.model.tier, site.model.fallback),
+            max_tokens=site.model.max_tokens,
+            user=task.record["visitor"],
+            deadline=task.deadline,
+        )
+
+    def _recall(self, site: Site, task: Task) -> list[Message]:
+        """What of the conversation is remembered; a window that is full slides here, and stays where it slid to."""
+        recalled = self._conversations.recall(site.key, task.record["conversation"])
+        if recalled is None:
+            raise Fenced(task.turn)  # erased since
+        start, messages = recalled
+        slid = memory.window(messages, self._window_tokens(site)).start
+        if slid:
+            self._conversations.slide(site.key, task.record["conversation"], start + slid)
+        return _sayable(messages[slid:], task.record["question"])
+
+    def _window_tokens(self, site: Site) -> int:
+        """The site's wish, as far as every model that may be asked has room for it beside voice and answer."""
+        room = min(model.context for model in self._models.choose(site.model.tier, site.model.fallback)) // 2
+        return min(site.memory.window_tokens, room)
+
+    def _voice(self, site: Site) -> str:
+        """The rendered voice of a version: rendered once, so that the prompt's stable part is stable to the letter."""
+        version = (site.key, site.version)
+        if version not in self._voices:
+            self._voices = {kept: text for kept, text in self._voices.items() if kept[0] != site.key}
+            self._voices[version] = render(site)
+        return self._voices[version]
+
+
+def _sayable(messages: Sequence[Message], question: str) -> list[Message]:
+    """What may be sent to Claude, from a visitor's message to the question: what was said and confirmed; not the
+    notices, not an exchange that was refused, not an answer without a word."""
+    refused = {message.turn for message in messages if message.role == NOTICE and message.code == "refused"}
+    said: list[Message] = []
+    for message in messages:
+        spoken = message.role in (VISITOR, ASSISTANT, PERSON) and message.text.strip()
+        if message.id == question or (spoken and message.turn not in refused):
+            said.append(message)
+        if message.id == question:
+            break
+    first = next(i for i, message in enumerate(said) if message.role == VISITOR)
+    return said[first:]
+
+
+def _tries(said: Sequence[Message], window_tokens: int) -> list[Sequence[Message]]:
+    """The remembered conversation, then half of it, then the question alone: should Claude find one too long."""
+    half = memory.window(said, window_tokens // 2).start
+    return [said[start:] for start in dict.fromkeys([0, half, len(said) - 1])]
