@@ -135,8 +135,11 @@ def test_no_more_than_k_are_found_and_best_comes_first(shop):
 
 @pytest.mark.parametrize(
     "question",
-    ["", " ", '"', '" OR "a', "title : parcel", "parcel*", "NEAR(parcel norway)", "parcel AND NOT (", "^parcel", "\x00"]
-    + ["'; DROP TABLE section; --", "{title body} : x", "-parcel", "\ud800 parcel", "💬", "a" * 100_000, "parcel " * 9_999],
+    [
+        *("", " ", '"', '" OR "a', "title : parcel", "parcel*", "NEAR(parcel norway)", "parcel AND NOT (", "^parcel"),
+        *("'; DROP TABLE section; --", "{title body} : x", "-parcel", "\x00", "\ud800 parcel", "💬"),
+        *("a" * 100_000, "parcel " * 9_999),
+    ],
 )
 def test_nothing_that_is_typed_is_syntax(shop, question):
     assert all(hit.section in SHOP for hit in shop.search(question))

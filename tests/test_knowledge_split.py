@@ -121,8 +121,23 @@ def test_questions_and_answers_are_sections_too():
 
 
 LINES = st.sampled_from(
-    ["", "# One", "### Three", "text here", "- item", "| a | b |", "|---|---|", "```", "~~~", "===", "---", "1. x"]
-    + [words(30), words(700), "x" * 4000, "   ", "    code", "Ends so:", "…。！", "\u2028", "\x0b"]
+    [
+        *(
+            "",
+            "# One",
+            "### Three",
+            "text here",
+            "- item",
+            "| a | b |",
+            "|---|---|",
+            "```",
+            "~~~",
+            "===",
+            "---",
+            "1. x",
+        ),
+        *("1. x", words(30), words(700), "x" * 4000, "   ", "    code", "Ends so:", "…。！", "\u2028", "\x0b"),
+    ]
 )
 
 

@@ -51,7 +51,7 @@ def read(body: bytes, content_type: str) -> Text:
 
 
 def _article(html: str | bytes) -> Text:
-    found = _trafilatura().bare_extraction(
+    found = _trafilatura().extract_with_metadata(
         html[:PAGE_CHARS],
         output_format="markdown",
         favor_recall=True,
@@ -60,10 +60,9 @@ def _article(html: str | bytes) -> Text:
         include_images=False,
         include_links=False,
         include_tables=True,
-        with_metadata=True,
     )
     if found is None:
-        raise Unreadable("there is no text on it")
+        return Text("", "")
     return Text(found.title or "", _HEADED_ITEM.sub(r"\1", found.text or "").strip(), found.url or "")
 
 

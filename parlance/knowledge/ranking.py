@@ -21,7 +21,7 @@ from __future__ import annotations
 import math
 from bisect import bisect
 from collections import Counter
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 
@@ -61,15 +61,16 @@ class Candidate:
         places = self.places[term]
         return len(places) + (TITLE - 1) * bisect(places, self.head - 1)
 
-    def together(self, pair: Pair) -> tuple[int, int]:
-        """How often the pair's second comes right after its first, and how often they stand within the window."""
-        follow = near = 0
-        for here in self.places.get(pair[0], ()):
-            for there in self.places.get(pair[1], ()):
-                gap = there - here
-                follow += gap == 1
-                near += 0 < abs(gap) < WINDOW
-        return follow, near
+    def meetings(self, pairs: Iterable[Pair]) -> dict[Pair, tuple[int, int]]:
+        """The pairs that meet within the window: how often the second comes right after the first, and how often the
+        two are near at all."""
+        places, met = self.places, {}
+        for pair in pairs:
+            if pair[0] in places and pair[1] in places:
+                gaps = [there - here for here in places[pair[0]] for there in places[pair[1]]]
+                if near := sum(-WINDOW < gap < WINDOW and gap != 0 for gap in gaps):
+                    met[pair] = (gaps.count(1), near)
+        return met
 
 
 def rank(
@@ -78,7 +79,7 @@ def rank(
     """The candidates with their scores, best first. `terms` are the question's in their order, `weights` their rarity;
     the library has `total` sections of `average` terms."""
     times, pairs = Counter(terms), set(pairwise(terms))
-    met = [{pair: often for pair in pairs if (often := each.together(pair))[1]} for each in candidates]
+    met = [each.meetings(pairs) for each in candidates]
     following = Counter(pair for each in met for pair, (follow, _) in each.items() if follow)
     nearing = Counter(pair for each in met for pair in each)
     scored = []

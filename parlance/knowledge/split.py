@@ -20,11 +20,11 @@ MOST = 400  # words that no section exceeds: about 512 tokens, the usual bound o
 FEW = 40  # words; a last piece of fewer joins the one before it
 MOST_CHARS = 3000  # the same bound for scripts without spaces, and for words without end
 
-_FRONT = re.compile(r"\A---[ \t]*\n.*?\n(?:---|\.\.\.)[ \t]*\n", re.DOTALL)
-_HEADING = re.compile(r" {0,3}(#{1,6})[ \t]+(.*?)(?:[ \t]+#+)?[ \t]*$")
+_FRONT = re.compile(r"\A---[ \t]*\n(?=[\w-]+:).*?\n(?:---|\.\.\.)[ \t]*\n", re.DOTALL)
+_HEADING = re.compile(r" {0,3}(#{1,6})[ \t]+(.{,200}?)(?:[ \t]+#+)?[ \t]*$")
 _UNDERLINE = re.compile(r" {0,3}(=+|-{2,})[ \t]*$")
 _FENCE = re.compile(r" {0,3}(`{3,}|~{3,})")
-_NO_TITLE = re.compile(r"\s*(?:[-*+•>|]|\d{1,9}[.)])")  # what begins no underlined heading
+_NO_TITLE = re.compile(r"\s*(?:[-*+•>|]|\d{1,9}[.)])|.{201}")  # what an underline makes no heading of
 _RULE = re.compile(r"[\s:|]*-[\s:|-]*$")
 _SENTENCE_END = re.compile(r"(?<=[.!?…])\s+|(?<=[.!?…][)\"'”’»])\s+|(?<=[。！？])")
 _MARKUP = re.compile(r"!?\[([^\]]*)\]\([^)]*\)|[*_`]+")
