@@ -64,6 +64,12 @@ def test_accents_and_case_do_not_matter(shop):
     assert best(shop, "CAFE") == best(shop, "cafés") == "Visit us"
 
 
+def test_texts_with_and_without_accents_are_found_by_either():
+    index = Index.build([*SHOP, Section("A", "A cafe on the quay."), Section("B", "A café on the hill.")], "en")
+    for typed in ("cafe", "café"):
+        assert {hit.section.title for hit in index.search(typed)} == {"A", "B", "Visit us"}
+
+
 @pytest.mark.parametrize("typed", ["parcles", "parcal", "parcl", "parceel", "Norwya", "shippping", "giftcard"])
 def test_a_typing_error_is_forgiven(shop, typed):
     assert shop.search(typed), typed

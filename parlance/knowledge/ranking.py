@@ -12,8 +12,8 @@ Every figure is a textbook's, none was fitted to a collection:
   are the sections where the question's words meet.
 - A title's words count twice.
 
-Feedback from the first results (RM3, Rocchio, Bo1) is left out on purpose: it finds more, but it pushes the best ones
-down, and an answer uses only a handful.
+Feedback from the first results (RM3, Rocchio, Bo1) is left out on purpose. It is known to find more; when it was tried,
+it left the best ten as they were or worse, and an answer uses only a handful.
 """
 
 from __future__ import annotations
