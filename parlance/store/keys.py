@@ -124,3 +124,9 @@ def wishes(site: str) -> str:
     """`parlance:{fern}:wishes` - hash `<visitor>:<conversation>` -> JSON {at, reason, ...}: who asked for a person;
     until the visitor is erased."""
     return f"parlance:{{{site}}}:wishes"
+
+
+def unanswered(site: str) -> str:
+    """`parlance:{fern}:unanswered` - sorted set of JSON (see knowledge/unanswered.py) by the time (ms) of asking, the
+    latest thousand; as long as the site retains, from the last one."""
+    return f"parlance:{{{site}}}:unanswered"
