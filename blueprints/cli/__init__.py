@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from flask import Flask
 
+from blueprints.cli.budgets import budgets
 from blueprints.cli.sites import sites
 
 
 def register(app: Flask) -> None:
-    app.cli.add_command(sites)
+    for group in (budgets, sites):
+        app.cli.add_command(group)

@@ -112,3 +112,20 @@ def worker_channel(worker: str) -> str:
 def origins() -> str:
     """`parlance:origins` - hash site key -> JSON list of its origins, what a preflight is checked against; for ever."""
     return "parlance:origins"
+
+
+def purse(site: str) -> str:
+    """`parlance:{fern}:purse` - hash `2026-11-20:spent`, `2026-11-20:held`, the same of `2026-11`: nano-dollars that
+    the calls of a day and a month have cost, and that those under way may cost (lua/parts/purse.lua); 400 days."""
+    return f"parlance:{{{site}}}:purse"
+
+
+def visitor_purse(site: str, visitor: str) -> str:
+    """`parlance:{fern}:visitor:v_1:purse` - hash `2026-11-20:spent`, `2026-11-20:held`; two days from the last call."""
+    return f"parlance:{{{site}}}:visitor:{visitor}:purse"
+
+
+def holds(site: str) -> str:
+    """`parlance:{fern}:holds` - hash call id -> `amount|turn|epoch|day|visitor|until`, the money that calls under way
+    may cost, each until its call is booked or its turn is over; 40 days from the last."""
+    return f"parlance:{{{site}}}:holds"
