@@ -37,9 +37,10 @@ def worst_case(model: Model, input_bytes: int, max_tokens: int, at: float, *, ho
     `input_bytes` is the prompt's length in UTF-8. It bounds the tokens: each stands for at least one byte, in any
     language, also for a visitor who looks for letters that are dear. Each is reckoned at the dearest rate that may
     apply: none is read from the cache, all are written to it, for an hour if `hour`. `max_tokens` is the request's own
-    bound of the output, thinking included. Raises UnknownPrice.
+    bound of the output, thinking included. What is longer than the model's context is refused, and costs nothing.
+    Raises UnknownPrice.
     """
-    tokens = input_bytes + OVERHEAD_TOKENS
+    tokens = min(input_bytes + OVERHEAD_TOKENS, model.context)
     days = {datetime.fromtimestamp(second, UTC).date() for second in (at, at + PRICE_S)}
     prices = [model.price(day, tokens) for day in days]
     dearest = [max(price.input, price.read, price.write_5m, price.write_1h * hour) for price in prices]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, date, datetime
@@ -13,7 +14,14 @@ import pytest
 from hypothesis import HealthCheck
 from hypothesis import settings as effort
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule, run_state_machine_as_test
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
 
 from demo import Demo
 from parlance import budgets as budgets_module
@@ -21,12 +29,10 @@ from parlance import ids
 from parlance.budgets import OVERHEAD_TOKENS, Budgets, Hold, text_bytes, worst_case
 from parlance.claude import models as claude_models
 from parlance.claude.models import Model, Price, UnknownPrice, Usage
-from parlance.errors import BudgetExhausted, Fenced
+from parlance.errors import Fenced
 from parlance.ledger import Ledger, Row
-from parlance.limits import Limits as Admission
-from parlance.limits import Message
 from parlance.site import Budgets as Limits
-from parlance.site import IpLimits, SiteLimits
+from parlance.site import IpLimits, SiteLimits, VisitorLimits
 from parlance.site import Limits as Rates
 from parlance.site import Model as Wish
 from parlance.store import keys
@@ -148,6 +154,10 @@ def test_it_reckons_with_the_band_that_the_bound_lies_in():
     cheap = claude_models.load().find("cheap")
     below, above = (worst_case(cheap, size - OVERHEAD_TOKENS, 0, AT) for size in (100_000, 100_001))
     assert (below, above) == (100_000 * 125, 100_001 * 625)
+
+
+def test_no_prompt_is_longer_than_the_models_context():
+    assert worst_case(a_model(), 10**9, 0, AT) == 200_000 * 3_750
 
 
 def test_it_reckons_with_the_price_of_the_day_that_is_about_to_begin():
@@ -312,7 +322,8 @@ def test_what_was_held_yesterday_is_spent_yesterday(bank):
 
 
 @pytest.mark.parametrize(
-    "day", ["2000-02-29", "2023-12-31", "2024-01-01", "2024-02-29", "2024-03-01", "2026-11-20", "2100-02-28", "2100-03-01"]
+    "day",
+    ["2000-02-29", "2023-12-31", "2024-01-01", "2024-02-29", "2024-03-01", "2026-11-20", "2100-02-28", "2100-03-01"],
 )
 @one_engine
 def test_the_scripts_know_the_calendar(store, day):
@@ -361,3 +372,590 @@ def test_background_work_that_died_gives_its_money_back(bank, monkeypatch):
     gevent.sleep(0.01)
     assert bank.budgets.free(["fern"]) == 1
     assert bank.money() == (0, 0)
+
+
+# -- any order of things -----------------------------------------------------------------------------------------------
+
+
+class Money(RuleBasedStateMachine):
+    """Random interleavings of everything that moves money, against a book of who owes what for which day."""
+
+    bank: Bank  # set by the test
+
+    CAPS = {"site_day": 1_000, "site_month": 1_500, "visitor_day": 600}
+
+    @initialize()
+    def empty(self) -> None:
+        self.bank.store.do("FLUSHALL")
+        self.days = [self.bank.today()]
+        self.turns: dict[str, tuple[str, int, bool]] = {}  # visitor, epoch, running
+        self.held: dict[str, tuple[int, str, str, str, int]] = {}  # call -> amount, turn, day, visitor, epoch
+        self.rows: dict[
+            str, tuple[int, bool, str, str]
+        ] = {}  # call -> cost, whether reckoned for a lost worker, day, visitor
+        self.dying: set[str] = set()
+        self.erased: set[str] = set()
+        self.number = count(1)
+
+    def call_of(self, data: st.DataObject, calls: object) -> str:
+        return data.draw(st.sampled_from(sorted(calls)))
+
+    @rule(visitor=st.sampled_from(["v_1", "v_2", "v_3"]))
+    def begin(self, visitor: str) -> None:
+        if visitor not in self.erased and len(self.turns) < 8:
+            turn = self.bank.turn(f"t_{next(self.number)}")
+            self.turns[turn] = (visitor, 0, True)
+
+    def running(self) -> list[str]:
+        return [turn for turn, (_, _, running) in self.turns.items() if running]
+
+    @precondition(lambda self: self.running())
+    @rule(data=st.data(), amount=st.integers(0, 400), background=st.booleans())
+    def hold(self, data: st.DataObject, amount: int, background: bool) -> None:
+        turn = self.call_of(data, self.running())
+        visitor, epoch, _ = self.turns[turn]
+        call = f"u_{next(self.number)}"
+        day = self.bank.today()
+        share = 0.9 if background else 1.0
+        fits = all(self.sum(scope, day, visitor) + amount <= cap * share for scope, cap in self.CAPS.items())
+        more = {"turn": turn, "epoch": epoch, "visitor": visitor, "background": background}
+        assert self.bank.hold(call, amount, **more) == fits
+        if fits:
+            self.held[call] = (amount, turn, day, visitor, epoch)
+
+    @precondition(lambda self: self.live())
+    @rule(data=st.data())
+    def midnight(self, data: st.DataObject) -> None:
+        """A hold turns out to be of another day, whose budgets are others."""
+        call = self.call_of(data, self.live())
+        amount, turn, _, visitor, epoch = self.held[call]
+        if visitor not in self.erased:
+            day = data.draw(st.sampled_from(["2024-02-29", "2024-03-01"]))
+            if all(self.sum(scope, day, visitor) + amount <= cap for scope, cap in self.CAPS.items()):
+                self.bank.date_back(call, day)
+                self.held[call] = (amount, turn, day, visitor, epoch)
+
+    def live(self) -> list[str]:
+        """Calls that hold something and have not been booked."""
+        return [call for call in self.held if call not in self.rows]
+
+    @precondition(lambda self: self.live())
+    @rule(data=st.data(), estimated=st.booleans())
+    def settle(self, data: st.DataObject, estimated: bool) -> None:
+        call = self.call_of(data, self.live())
+        amount, _, day, visitor, _ = self.held.pop(call)
+        cost = data.draw(st.integers(0, amount))
+        self.bank.book(call, cost, f"{day}T01:00:00.000Z", estimated=estimated)
+        self.rows[call] = (cost, False, day, visitor)
+        self.dying.discard(call)
+
+    @precondition(lambda self: self.running())
+    @rule(data=st.data(), booked=st.booleans())
+    def crash(self, data: st.DataObject, booked: bool) -> None:
+        """A worker dies; another takes its turn over, and reckons what its calls have cost, where it knows of them."""
+        turn = self.call_of(data, self.running())
+        visitor, epoch, _ = self.turns[turn]
+        self.turns[turn] = (visitor, epoch + 1, True)
+        self.bank.turn(turn, epoch + 1)
+        for call in [call for call in self.live() if self.held[call][1] == turn and booked]:
+            amount, _, day, _, of = self.held[call]
+            cost = data.draw(st.integers(0, amount))
+            self.bank.book(call, cost, f"{day}T01:00:00.000Z", **lost())
+            self.rows[call] = (cost, True, day, visitor)
+            if amount > cost:
+                self.held[call] = (amount - cost, turn, day, visitor, of)
+            else:
+                del self.held[call]
+
+    def reckoned(self) -> list[str]:
+        return [call for call, (_, was_lost, _, _) in self.rows.items() if was_lost and call in self.held]
+
+    @precondition(lambda self: self.reckoned())
+    @rule(data=st.data())
+    def late_row(self, data: st.DataObject) -> None:
+        """What the dead worker had written itself comes after all."""
+        call = self.call_of(data, self.reckoned())
+        left, _, day, visitor, _ = self.held.pop(call)
+        cost = data.draw(st.integers(0, self.rows[call][0] + left))
+        self.bank.book(call, cost, f"{day}T01:00:00.000Z")
+        self.rows[call] = (cost, False, day, visitor)
+        self.dying.discard(call)
+
+    @precondition(lambda self: self.rows)
+    @rule(data=st.data(), cost=st.integers(0, 400))
+    def row_again(self, data: st.DataObject, cost: int) -> None:
+        """A row that nobody believes any more."""
+        call = self.call_of(data, self.rows)
+        self.bank.book(call, cost, f"{self.rows[call][2]}T01:00:00.000Z", **lost())
+
+    @precondition(lambda self: self.running())
+    @rule(data=st.data())
+    def end(self, data: st.DataObject) -> None:
+        turn = self.call_of(data, self.running())
+        visitor, epoch, _ = self.turns[turn]
+        self.turns[turn] = (visitor, epoch, False)
+        self.bank.turn(turn, epoch, "complete")
+
+    @rule(visitor=st.sampled_from(["v_1", "v_2"]))
+    def erase(self, visitor: str) -> None:
+        self.erased.add(visitor)
+        self.bank.store.do("DEL", keys.visitor_purse("fern", visitor))
+        for turn, (of, epoch, _) in self.turns.items():
+            if of == visitor:
+                self.bank.store.do("DEL", keys.turn("fern", turn))
+                self.turns[turn] = (of, epoch, False)
+
+    @rule(waited=st.booleans())
+    def sweep(self, waited: bool) -> None:
+        """Once to see who is dead, and, when the grace is over, once more to bury them."""
+        orphans = {call for call, (_, turn, _, _, epoch) in self.held.items() if self.turns[turn][1:] != (epoch, True)}
+        if waited:
+            for call in self.dying & set(self.held):
+                text = self.bank.store.do("HGET", keys.holds("fern"), call)
+                self.bank.store.do("HSET", keys.holds("fern"), call, text.rpartition(b"|")[0] + b"|1")
+        freed = self.bank.budgets.free(["fern"])
+        buried = self.dying & set(self.held) if waited else set()
+        assert freed == len(buried)
+        self.held = {call: hold for call, hold in self.held.items() if call not in buried}
+        self.dying = orphans - buried
+        self.rows = {call: (c, was and call in self.held, d, v) for call, (c, was, d, v) in self.rows.items()}
+
+    def parts(self, scope: str, day: str, visitor: str) -> tuple[int, int]:
+        """Spent and held in a scope, by the book."""
+
+        def counts(its_day: str, its_visitor: str) -> bool:
+            if scope == "visitor_day":
+                return its_day == day and its_visitor == visitor and visitor not in self.erased
+            return its_day == day if scope == "site_day" else its_day[:7] == day[:7]
+
+        spent = sum(cost for cost, _, its_day, whose in self.rows.values() if counts(its_day, whose))
+        held = sum(amount for amount, _, its_day, whose, _ in self.held.values() if counts(its_day, whose))
+        return spent, held
+
+    def sum(self, scope: str, day: str, visitor: str) -> int:
+        return sum(self.parts(scope, day, visitor))
+
+    @invariant()
+    def every_purse_is_as_the_book_says_and_within_its_budget(self) -> None:
+        if not hasattr(self, "rows"):
+            return
+        for day in {self.bank.today(), "2024-02-29", "2024-03-01"}:
+            for visitor in ("v_1", "v_2", "v_3"):
+                for scope, cap in self.CAPS.items():
+                    whose = visitor if scope == "visitor_day" else ""
+                    name = day[:7] if scope == "site_month" else day
+                    spent, held = self.bank.money(name, whose)
+                    assert (spent, held) == self.parts(scope, day, visitor), (scope, day, visitor)
+                    assert spent <= spent + held <= cap
+
+    @invariant()
+    def the_ledger_is_what_was_spent(self) -> None:
+        if hasattr(self, "rows"):
+            assert self.bank.total() == sum(cost for cost, *_ in self.rows.values())
+
+    def teardown(self) -> None:
+        """When all have ended and every grace is over, nothing is held."""
+        if not hasattr(self, "rows"):
+            return
+        for turn in self.running():
+            self.bank.turn(turn, self.turns[turn][1], "complete")
+            self.turns[turn] = (*self.turns[turn][:2], False)
+        self.sweep(waited=False)
+        self.sweep(waited=True)
+        purse = self.bank.store.do("HGETALL", keys.purse("fern"))
+        assert not [field for field, amount in purse.items() if field.endswith(b":held") and amount != b"0"]
+        assert not self.bank.store.do("EXISTS", keys.holds("fern"))
+
+
+@one_engine
+def test_no_order_of_things_spends_more_than_a_budget(bank_with):
+    bank = bank_with(day=1_000, month=1_500, visitor_day=600)
+    machine = type("Tried", (Money,), {"bank": bank})
+    quiet = [HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
+    run_state_machine_as_test(
+        machine, settings=effort(max_examples=40, stateful_step_count=40, deadline=None, suppress_health_check=quiet)
+    )
+
+
+# -- in the house ------------------------------------------------------------------------------------------------------
+
+BUDGET_WORDS = "Fern is done for today."
+OPEN = Rates(VisitorLimits(1_000, 1_000), IpLimits(100_000), SiteLimits(100_000, 1_000))
+RATES = {  # nano-dollars a token: input, written for 5 minutes, for an hour, read, output
+    "claude-sonnet-5-5": (2_000, 2_500, 4_000, 100, 10_000),
+    "claude-haiku-5-5": (100, 125, 200, 10, 500),
+}
+
+
+def brand(limits: Limits, **more: object) -> object:
+    words = {**FERN.fallbacks, "budget_exhausted": BUDGET_WORDS}
+    return replace(FERN, limits=OPEN, budgets=limits, fallbacks=words, **more)
+
+
+@pytest.fixture
+def house(settings, store) -> Iterator[House]:
+    with House(settings, store.url, sites=[brand(Limits())]) as house:
+        yield house
+
+
+def worst(house: House, text: str = "Do you gift-wrap?", *, soft: bool = False) -> int:
+    """What a first message holds."""
+    message = {"text": text, "page": None}
+    return house.services.questions.most(house.services.sites.get("fern"), message, time.time(), soft=soft)
+
+
+def give(house: House, **limits: int) -> None:
+    house.services.sites.apply([brand(Limits(**limits))])
+
+
+def money(house: House, visitor: str = "") -> tuple[int, int]:
+    """Spent and held today, once everything that has ended is booked."""
+    house.services.ledger.flush()
+    periods = house.services.budgets.show(house.services.sites.get("fern"), visitor)
+    period = periods[-1] if visitor else periods[0]
+    return period.spent, period.held
+
+
+def billed(usage: dict, model: str) -> int:
+    """What a call has cost by the upstream's own count."""
+    plain, short, hour, read, output = RATES[model]
+    written = usage["cache_creation"]
+    return (
+        usage["input_tokens"] * plain
+        + written["ephemeral_5m_input_tokens"] * short
+        + written["ephemeral_1h_input_tokens"] * hour
+        + usage["cache_read_input_tokens"] * read
+        + usage["output_tokens"] * output
+    )
+
+
+def bill(demo: Demo) -> int:
+    return sum(billed(call.usage, call.body["model"]) for call in demo.calls if call.usage)
+
+
+WATCHED = """
+local function act() {script}
+end
+local reply = act()
+for _, purse in ipairs(redis.call("KEYS", "*}}:purse")) do
+  local fields = redis.call("HGETALL", purse)
+  local spent, held = {{}}, {{}}
+  for i = 1, #fields, 2 do
+    local day, kind = string.match(fields[i], "^(%d+%-%d+%-%d+):(%a+)$")
+    if kind == "spent" then spent[day] = tonumber(fields[i + 1]) end
+    if kind == "held" then held[day] = tonumber(fields[i + 1]) end
+    if day then
+      local sum = (spent[day] or 0) + (held[day] or 0)
+      local most = tonumber(redis.call("HGET", "watch", day) or 0)
+      if sum > most then redis.call("HSET", "watch", day, string.format("%.0f", sum)) end
+    end
+  end
+end
+redis.call("HINCRBY", "watch", "looks", 1)
+return reply
+"""
+
+
+@pytest.fixture
+def watch(monkeypatch) -> None:
+    """Looks into the purse at the end of every script that moves money, within the same atomic step."""
+    from parlance.store import client
+
+    scripts = dict(client._scripts())
+    watched = {name: WATCHED.format(script=text) if "uses purse" in text else text for name, text in scripts.items()}
+    monkeypatch.setattr(client, "_scripts", lambda: iter(watched.items()))
+
+
+@one_engine
+def test_two_hundred_visitors_at_once_spend_no_more_than_there_is(settings, watch, store):
+    with House(settings, store.url, sites=[brand(Limits())], upstream=Demo(pace_s=0.002, remember=1000)) as house:
+        budget = 40 * worst(house)
+        give(house, day=budget)
+        visitors = [house.visitor() for _ in range(200)]
+        gates = [gevent.spawn(lambda visitor=visitor: finish(visitor.send())) for visitor in visitors]
+        gevent.joinall(gates, timeout=60)
+        ends = [gate.get() for gate in gates]
+        answered = [end for end in ends if isinstance(end, Stream)]
+        refused = [end for end in ends if isinstance(end, Reply)]
+        assert len(answered) >= 40
+        assert {stream.end.data["state"] for stream in answered} == {"complete"}
+        for reply in refused:
+            assert (reply.status, reply.code, reply.json["limit"]) == (402, "budget_exhausted", "site_day")
+            assert reply.json["detail"] == BUDGET_WORDS
+        spent, held = money(house)
+        seen = {name.decode(): int(value) for name, value in store.do("HGETALL", "watch").items()}
+        assert seen.pop("looks") >= 200
+        assert 0 < max(seen.values()) <= budget
+        assert (spent, held) == (sum(row["cost_nano_usd"] for row in house.rows()), 0)
+        assert spent == bill(house.demo)
+
+
+def finish(sent: Stream | Reply) -> Stream | Reply:
+    if isinstance(sent, Stream):
+        sent.all()
+    return sent
+
+
+@one_engine
+def test_when_money_is_held_no_more_are_let_in_than_it_pays_for(house):
+    """With no cheaper answer to fall back to, what is let in at once is what can be paid for in the worst case."""
+    site = brand(Limits(), model=Wish(tier="cheap", max_tokens=256))
+    house.services.sites.apply([site])
+    house.services.sites.apply([replace(site, budgets=Limits(day=5 * worst(house)))])
+    house.demo.script.add(text="word " * 200, pace_s=0.01, times=None)
+    sent = [house.visitor().send() for _ in range(8)]
+    refused = [reply for reply in sent if isinstance(reply, Reply)]
+    assert len(refused) == 3
+    assert {reply.code for reply in refused} == {"budget_exhausted"}
+    assert {reply.headers["Retry-After"] for reply in refused} == {"30"}, "the money is only held, and soon free"
+    for stream in sent[:5]:
+        stream.close()
+        assert isinstance(stream, Stream)
+
+
+@pytest.mark.parametrize(
+    ("limits", "scope"),
+    [
+        ({"day": 1}, "site_day"),
+        ({"month": 1}, "site_month"),
+        ({"visitor_day": 1}, "visitor_day"),
+        ({"day": 0}, "site_day"),
+    ],
+)
+@one_engine
+def test_a_spent_budget_refuses_in_the_brands_words_and_takes_nothing(house, limits, scope):
+    give(house, **limits)
+    ann = house.visitor()
+    reply = ann.send()
+    assert (reply.status, reply.code, reply.json["limit"]) == (402, "budget_exhausted", scope)
+    assert reply.json["detail"] == BUDGET_WORDS
+    assert '"visitor_day";r=1000' in reply.headers["RateLimit"]
+    assert ann.messages() == []
+    assert money(house) == (0, 0)
+    assert len(house.demo.calls) == 0
+    now = datetime.now(UTC)
+    midnight = 86_400 - (now.hour * 3600 + now.minute * 60 + now.second)
+    wait = int(reply.headers["Retry-After"])
+    if scope == "site_month":
+        assert (datetime.fromtimestamp(now.timestamp() + wait + 1, UTC)).day == 1
+        assert wait >= midnight - 5
+    else:
+        assert abs(wait - midnight) <= 5
+    counted = f'parlance_budget_refused_total{{scope="{scope}",site="fern"}} 1.0'
+    assert counted in house.services.metrics.render().decode()
+
+
+@one_engine
+def test_the_months_budget_outlasts_its_days(house, store):
+    give(house, month=10 * worst(house))
+    month = datetime.now(UTC).strftime("%Y-%m")
+    house.services.ledger.record(a_row("u_1", 10 * worst(house), f"{month}-01T00:00:00.000Z"))
+    house.services.ledger.flush()
+    assert house.visitor().send().json["limit"] == "site_month"
+
+
+@one_engine
+def test_answers_become_cheap_and_short_before_they_become_none(house):
+    give(house, day=10 * worst(house))
+    ann = house.visitor()
+    ann.ask().all()
+    today = datetime.now(UTC).date().isoformat()
+    house.services.ledger.record(a_row("u_1", 8 * worst(house), f"{today}T00:00:00.000Z"))
+    house.services.ledger.flush()
+    ann.ask().all()
+    full, soft = (call.body for call in house.demo.calls)
+    assert (full["model"], full["max_tokens"]) == ("claude-sonnet-5-5", 1024)
+    assert (soft["model"], soft["max_tokens"]) == ("claude-haiku-5-5", 512)
+    assert full["system"] == soft["system"], "the voice is the same"
+
+
+@one_engine
+def test_a_retry_that_cannot_be_paid_for_is_not_made_and_what_was_said_is_kept(house, monkeypatch):
+    monkeypatch.setattr("parlance.ledger.GATHER_S", 5.0)  # the first call's hold is still there when the next is wanted
+    give(house, day=worst(house) + 1)
+    house.demo.script.add(text="one two three", after=2, cut="close")
+    stream = house.visitor().ask()
+    assert (stream.end.name, stream.end.data["state"], stream.text) == ("done", "interrupted", "one two")
+    assert len(house.demo.calls) == 1
+    assert money(house)[1] == 0
+
+
+@one_engine
+def test_where_nothing_was_said_the_visitor_reads_the_brands_words(house, monkeypatch):
+    monkeypatch.setattr("parlance.ledger.GATHER_S", 5.0)
+    give(house, day=worst(house) + 1)
+    house.demo.script.add(status=529)
+    end = house.visitor().ask().end
+    assert (end.name, end.data["code"], end.data["detail"]) == ("error", "unavailable", BUDGET_WORDS)
+    assert end.data["retry"] is False
+    assert len(house.demo.calls) == 1
+    assert money(house) == (0, 0)
+
+
+@one_engine
+def test_where_the_first_choice_cannot_be_paid_for_again_a_cheaper_model_is_asked(house, monkeypatch):
+    monkeypatch.setattr("parlance.ledger.GATHER_S", 5.0)
+    give(house, day=worst(house) + worst(house, soft=True) * 2)
+    house.demo.script.add(status=529)
+    assert house.visitor().ask().end.data["state"] == "complete"
+    assert [call.body["model"] for call in house.demo.calls] == ["claude-sonnet-5-5", "claude-haiku-5-5"]
+
+
+@one_engine
+def test_a_prompt_that_turns_out_larger_than_foreseen_holds_more_before_it_is_sent(house, monkeypatch):
+    monkeypatch.setattr(type(house.services.questions), "most", lambda self, *given, **more: 10)
+    give(house, day=11)
+    end = house.visitor().ask().end
+    assert (end.data["code"], end.data["detail"]) == ("unavailable", BUDGET_WORDS)
+    assert len(house.demo.calls) == 0
+    give(house, day=10**9)
+    assert house.visitor().ask().end.data["state"] == "complete"
+
+
+@one_engine
+def test_a_model_without_a_price_is_not_asked(house, monkeypatch):
+    def none(self, day, whole_input):
+        raise UnknownPrice("no price today")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Model, "price", none)
+        ann = house.visitor()
+        reply = ann.send()
+        assert (reply.status, reply.code) == (503, "unavailable")
+    assert ann.messages() == []
+    assert (len(house.demo.calls), money(house)) == (0, (0, 0))
+
+
+@one_engine
+def test_what_a_visitor_costs_is_theirs(house):
+    give(house, visitor_day=10**9)
+    ann, bob = house.visitor(), house.visitor()
+    ann.ask().all()
+    spent = bill(house.demo)
+    assert money(house, ann.id) == (spent, 0)
+    assert money(house, bob.id) == (0, 0)
+    ann.call("DELETE", "/v1/visitor")
+    assert money(house, ann.id) == (0, 0)
+    assert money(house) == (spent, 0), "what the site has spent it has spent"
+
+
+@one_engine
+def test_the_money_of_a_killed_worker_comes_back(settings, store, monkeypatch):
+    """Its greenlets end without another step, as in a process that was killed; a second worker sweeps up."""
+    monkeypatch.setattr(budgets_module, "GRACE_MS", 500)
+    sites = [brand(Limits())]
+    with House(settings, store.url, sites=sites) as house, House(settings, store.url, sites=sites, upstream=house.demo):
+        give(house, day=50 * worst(house))
+        house.demo.script.add(text="word " * 3_000, pace_s=0.01)
+        stream = house.visitor().ask()
+        stream.until("text", 3)
+        held = worst(house)
+        assert money(house)[1] == held
+        kill(house)
+        until(lambda: money(house)[0] > 0, 15)
+        until(lambda: money(house)[1] == 0, 15)
+        assert money(house)[0] == sum(row["cost_nano_usd"] for row in house.rows())
+        assert {row["error_class"] for row in house.rows()} == {"worker_lost", ""}
+        assert money(house)[0] < held
+
+
+def kill(house: House) -> None:
+    import gc
+
+    house.services.runner.stop()
+    house.services.journal.stop()
+    answers = [each for each in gc.get_objects() if isinstance(each, gevent.Greenlet) and not each.dead]
+    mine = [each for each in answers if getattr(each._run, "__self__", None) is house.services.runner]
+    assert mine, "nothing to kill"
+    gevent.killall(mine)
+
+
+def test_in_a_cluster_too(settings, cluster_store):
+    with House(settings, cluster_store.url, sites=[brand(Limits())]) as house:
+        give(house, day=3 * worst(house), month=10**12, visitor_day=10**12)
+        ann = house.visitor()
+        house.demo.script.add(status=529)
+        assert ann.ask().end.data["state"] == "complete"
+        assert money(house) == (bill(house.demo), 0) == money(house, ann.id)
+        today = datetime.now(UTC).date().isoformat()
+        house.services.ledger.record(a_row("u_1", 3 * worst(house), f"{today}T00:00:00.000Z"))
+        house.services.ledger.flush()
+        assert ann.send().code == "budget_exhausted"
+        assert house.services.budgets.free(["fern", "moss"]) == 0
+
+
+@one_engine
+def test_ledger_budgets_and_the_upstreams_own_count_agree(settings, store):
+    """A few hundred turns: cached and not, retried, on the fallback model, broken off, cancelled, refused."""
+    chance = random.Random(7)
+    faults = (
+        {},
+        {},
+        {"status": 529},
+        {"status": 529, "times": 3, "model": "claude-sonnet-5-5"},
+        {"status": 400},
+        {"stop_reason": "refusal"},
+        {"stop_reason": "max_tokens"},
+        {"text": "word " * 300, "pace_s": 0.002},
+    )
+    with House(settings, store.url, sites=[brand(Limits())], upstream=Demo(pace_s=0.0, remember=5_000)) as house:
+        give(house, day=10**12, visitor_day=10**12)
+        visitors = [house.visitor() for _ in range(12)]
+
+        def talk(visitor: object, fault: dict) -> int:
+            """One turn; what the upstream could not tell any more is what was said of it, in thirds of letters."""
+            text = f"Do you gift-wrap? {ids.message()}"
+            if fault:
+                house.demo.script.add(**{"when": text, **fault})
+            stream = visitor.ask(text)
+            if "pace_s" in fault:
+                stream.until("text", 2)
+                visitor.call("POST", f"/v1/turns/{stream.turn}/cancel")
+            end = stream.end
+            if end.data.get("state") != "cancelled":
+                return 0
+            (cut,) = (call for call in house.demo.calls if text in str(call.body["messages"][-1]))
+            return unheard(cut, len(end.data["text"]))
+
+        off = 0
+        for _ in range(25):
+            turns = [gevent.spawn(talk, visitor, chance.choice(faults)) for visitor in visitors]
+            off += sum(turn.get(timeout=30) for turn in gevent.joinall(turns))
+        rows = house.rows()
+        assert len(rows) > 300
+        assert {"cancelled", "overloaded", ""} <= {row["error_class"] for row in rows}
+        assert {row["model"] for row in rows} == set(RATES)
+        ledger = sum(row["cost_nano_usd"] for row in rows)
+        assert money(house) == (ledger, 0)
+        assert ledger == bill(house.demo) - off
+        assert sum(money(house, visitor.id)[0] for visitor in visitors) == ledger
+
+
+def unheard(call: object, letters: int) -> int:
+    """What of a dropped call's planned output was not said."""
+    said = max(1, letters // 3)
+    return (call.usage["output_tokens"] - said) * RATES[call.body["model"]][-1]
+
+
+# -- the command -------------------------------------------------------------------------------------------------------
+
+
+@one_engine
+def test_the_command_shows_how_the_budgets_stand(house):
+    give(house, day=5 * 10**9, visitor_day=10**9)
+    ann = house.visitor()
+    ann.ask().all()
+    spent, _ = money(house)
+    run = house.app.test_cli_runner().invoke
+    lines = run(args=["budgets", "show", "fern", "--visitor", ann.id]).output.splitlines()
+    shown = f"0.{spent // 1000:06}"
+    today = datetime.now(UTC).date().isoformat()
+    assert [line.split() for line in lines[:4]] == [
+        ["budget", "period", "spent", "held", "limit", "used"],
+        ["site_day", today, shown, "0.000000", "5.000000", "0", "%"],
+        ["site_month", today[:7], shown, "0.000000", "none"],
+        ["visitor_day", today, shown, "0.000000", "1.000000", "0", "%"],
+    ]
+    assert lines[4].startswith("An answer holds up to 0.0")
+    gone = run(args=["budgets", "show", "nobody"])
+    assert (gone.exit_code, "flask sites list" in gone.output) == (1, True)
