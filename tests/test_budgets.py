@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import random
 import time
 from collections.abc import Callable, Iterator
@@ -31,17 +32,19 @@ from parlance.claude import models as claude_models
 from parlance.claude.models import Model, Price, UnknownPrice, Usage
 from parlance.errors import Fenced
 from parlance.ledger import Ledger, Row
+from parlance.limits import LEASE_MS
+from parlance.runner import BEAT_S, SWEEP_BEATS
 from parlance.site import Budgets as Limits
 from parlance.site import IpLimits, SiteLimits, VisitorLimits
 from parlance.site import Limits as Rates
 from parlance.site import Model as Wish
-from parlance.store import keys
+from parlance.store import client, keys
 from parlance.store.client import Store
 from tests.house import FERN, House, Reply, Stream, until
 
 one_engine = pytest.mark.parametrize("redis_url", ["valkey"], indirect=True, scope="session")
 
-DAY, MONTH = "2026-11-20", "2026-11"
+DAY = "2026-11-20"
 AT = datetime(2026, 11, 20, 12, tzinfo=UTC).timestamp()
 GOLDEN = Price(date(2025, 1, 1), None, input=3_000, output=15_000, write_5m=3_750, write_1h=6_000, read=300)
 
@@ -248,6 +251,11 @@ def test_the_background_leaves_the_last_tenth_to_visitors(bank):
 # -- rows --------------------------------------------------------------------------------------------------------------
 
 
+def test_the_golden_case_reaches_the_purse_to_the_nano_dollar(bank):
+    bank.book("u_1", a_model().cost(Usage(input=3, write_5m=12_304, output=550), AT))
+    assert (bank.money(DAY), bank.total()) == ((54_399_000, 0), 54_399_000)
+
+
 def test_a_row_is_booked_once_however_often_it_is_written(bank):
     bank.hold("u_1", 300)
     for _ in range(3):
@@ -279,11 +287,12 @@ def test_the_providers_figures_give_way_to_none(bank, worse):
 
 
 def test_an_estimate_of_the_worker_itself_frees_its_hold_at_once(bank):
+    at = f"{bank.today()}T12:00:00.000Z"
     bank.hold("u_1", 300)
-    bank.book("u_1", 120, estimated=True)
+    bank.book("u_1", 120, at, estimated=True)
     assert bank.money() == (120, 0)
-    bank.book("u_1", 90)
-    assert (bank.total(), bank.money(DAY)[0] + bank.money()[0] * (bank.today() != DAY)) == (90, 90)
+    bank.book("u_1", 90, at)
+    assert (bank.money(), bank.total()) == ((90, 0), 90)
 
 
 def test_many_rows_of_many_sites_are_booked_together(bank, monkeypatch):
@@ -327,9 +336,7 @@ def test_what_was_held_yesterday_is_spent_yesterday(bank):
 )
 @one_engine
 def test_the_scripts_know_the_calendar(store, day):
-    from parlance.store.client import _scripts
-
-    part = dict(_scripts())["hold"].partition("-- Hold money")[0]
+    part = dict(client._scripts())["hold"].partition("-- Hold money")[0]
     noon = int(datetime.fromisoformat(f"{day}T12:00:00+00:00").timestamp())
     for second in (noon, noon - 43_200, noon + 43_199):
         assert store.do("EVAL", f"{part} return day_of({second})", 0).decode() == day
@@ -359,9 +366,6 @@ def test_a_hold_that_nobody_will_settle_frees_itself_after_a_grace(bank, monkeyp
 
 
 def test_the_grace_and_the_lease_are_over_within_a_minute():
-    from parlance.limits import LEASE_MS
-    from parlance.runner import BEAT_S, SWEEP_BEATS
-
     sweep_s = 2 * BEAT_S * SWEEP_BEATS  # with room for a slow one
     assert LEASE_MS / 1000 + sweep_s + sweep_s + budgets_module.GRACE_MS / 1000 + sweep_s < 60
 
@@ -377,12 +381,13 @@ def test_background_work_that_died_gives_its_money_back(bank, monkeypatch):
 # -- any order of things -----------------------------------------------------------------------------------------------
 
 
+CAPS = {"site_day": 1_000, "site_month": 1_500, "visitor_day": 600}
+
+
 class Money(RuleBasedStateMachine):
     """Random interleavings of everything that moves money, against a book of who owes what for which day."""
 
     bank: Bank  # set by the test
-
-    CAPS = {"site_day": 1_000, "site_month": 1_500, "visitor_day": 600}
 
     @initialize()
     def empty(self) -> None:
@@ -390,9 +395,7 @@ class Money(RuleBasedStateMachine):
         self.days = [self.bank.today()]
         self.turns: dict[str, tuple[str, int, bool]] = {}  # visitor, epoch, running
         self.held: dict[str, tuple[int, str, str, str, int]] = {}  # call -> amount, turn, day, visitor, epoch
-        self.rows: dict[
-            str, tuple[int, bool, str, str]
-        ] = {}  # call -> cost, whether reckoned for a lost worker, day, visitor
+        self.rows: dict[str, tuple[int, bool, str, str]] = {}  # call -> cost, whether lost, day, visitor
         self.dying: set[str] = set()
         self.erased: set[str] = set()
         self.number = count(1)
@@ -417,7 +420,7 @@ class Money(RuleBasedStateMachine):
         call = f"u_{next(self.number)}"
         day = self.bank.today()
         share = 0.9 if background else 1.0
-        fits = all(self.sum(scope, day, visitor) + amount <= cap * share for scope, cap in self.CAPS.items())
+        fits = all(self.sum(scope, day, visitor) + amount <= cap * share for scope, cap in CAPS.items())
         more = {"turn": turn, "epoch": epoch, "visitor": visitor, "background": background}
         assert self.bank.hold(call, amount, **more) == fits
         if fits:
@@ -431,7 +434,7 @@ class Money(RuleBasedStateMachine):
         amount, turn, _, visitor, epoch = self.held[call]
         if visitor not in self.erased:
             day = data.draw(st.sampled_from(["2024-02-29", "2024-03-01"]))
-            if all(self.sum(scope, day, visitor) + amount <= cap for scope, cap in self.CAPS.items()):
+            if all(self.sum(scope, day, visitor) + amount <= cap for scope, cap in CAPS.items()):
                 self.bank.date_back(call, day)
                 self.held[call] = (amount, turn, day, visitor, epoch)
 
@@ -541,7 +544,7 @@ class Money(RuleBasedStateMachine):
             return
         for day in {self.bank.today(), "2024-02-29", "2024-03-01"}:
             for visitor in ("v_1", "v_2", "v_3"):
-                for scope, cap in self.CAPS.items():
+                for scope, cap in CAPS.items():
                     whose = visitor if scope == "visitor_day" else ""
                     name = day[:7] if scope == "site_month" else day
                     spent, held = self.bank.money(name, whose)
@@ -569,7 +572,7 @@ class Money(RuleBasedStateMachine):
 
 @one_engine
 def test_no_order_of_things_spends_more_than_a_budget(bank_with):
-    bank = bank_with(day=1_000, month=1_500, visitor_day=600)
+    bank = bank_with(day=CAPS["site_day"], month=CAPS["site_month"], visitor_day=CAPS["visitor_day"])
     machine = type("Tried", (Money,), {"bank": bank})
     quiet = [HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
     run_state_machine_as_test(
@@ -659,8 +662,6 @@ return reply
 @pytest.fixture
 def watch(monkeypatch) -> None:
     """Looks into the purse at the end of every script that moves money, within the same atomic step."""
-    from parlance.store import client
-
     scripts = dict(client._scripts())
     watched = {name: WATCHED.format(script=text) if "uses purse" in text else text for name, text in scripts.items()}
     monkeypatch.setattr(client, "_scripts", lambda: iter(watched.items()))
@@ -860,8 +861,6 @@ def test_the_money_of_a_killed_worker_comes_back(settings, store, monkeypatch):
 
 
 def kill(house: House) -> None:
-    import gc
-
     house.services.runner.stop()
     house.services.journal.stop()
     answers = [each for each in gc.get_objects() if isinstance(each, gevent.Greenlet) and not each.dead]
