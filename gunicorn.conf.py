@@ -10,6 +10,9 @@ import resource
 import sys
 from pathlib import Path
 
+import gevent.socket
+from gunicorn.workers.ggevent import GeventWorker
+
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
 from parlance.observe.logs import for_gunicorn
@@ -17,10 +20,33 @@ from parlance.settings import read
 
 settings = read()
 
+
+class PromptSocket(gevent.socket.socket):
+    """A visitor's socket. What fits into the kernel's buffer, as a few words always do, is handed over in one call;
+    gevent's own `sendall` asks for the buffer's size and the time before each, a tenth of what a delta costs."""
+
+    __slots__ = ()
+
+    def sendall(self, data, flags=0):
+        try:
+            sent = self._sock.send(data, flags)
+        except BlockingIOError:
+            sent = 0
+        if sent < len(data):
+            super().sendall(memoryview(data)[sent:], flags)
+
+
+class PromptWorker(GeventWorker):
+    def handle(self, listener, client, addr):
+        client.__class__ = PromptSocket
+        super().handle(listener, client, addr)
+
+
+
 bind = f"[{settings.host}]:{settings.port}" if ":" in settings.host else f"{settings.host}:{settings.port}"
 backlog = 4096
 workers = settings.workers
-worker_class = "gevent"
+worker_class = PromptWorker
 worker_connections = 20_000  # an open answer is a connection
 worker_tmp_dir = "/dev/shm" if os.path.isdir("/dev/shm") else None  # the heartbeat must not wait for a disk
 keepalive = 5  # also what a peer has to send its request's head; idle connections delay a stop by this much

@@ -27,6 +27,9 @@ from parlance.visitors import Session
 visitor = Blueprint("visitor", __name__, url_prefix="/v1")
 guard(visitor)
 
+# Made once: a schema copies all its fields whenever it is made.
+_SESSION, _MESSAGE, _FEEDBACK = SessionSchema(), MessageSchema(), FeedbackSchema()
+
 _ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 
@@ -46,7 +49,7 @@ def site(key: str) -> Response:
 
 @visitor.post("/sessions")
 def open_session() -> tuple[Response, int]:
-    body = _load(SessionSchema())
+    body = _load(_SESSION)
     g.locale = body["locale"]
     found = admit(services().sites.get(body["site"]))
     held = _held(found)
@@ -112,7 +115,7 @@ def transcript() -> Response:
 def ask() -> Response:
     """One visitor message; its answer streams back."""
     found, session = _session()
-    body = _load(MessageSchema())
+    body = _load(_MESSAGE)
     begun = services().turns.begin(
         found,
         session,
@@ -129,7 +132,7 @@ def ask() -> Response:
 @visitor.put("/messages/<message>/feedback")
 def rate(message: str) -> Response:
     found, session = _authenticate()
-    body = _load(FeedbackSchema())
+    body = _load(_FEEDBACK)
     services().conversations.rate(
         found.key, session.visitor, _id(message), body["rating"], body["reason"], found.privacy.retain_days
     )

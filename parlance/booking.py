@@ -11,13 +11,11 @@ from parlance.claude.loop import LETTERS_A_TOKEN, Call
 from parlance.claude.models import Catalogue, Usage
 from parlance.conversations import stamp
 from parlance.journal import Journal
-from parlance.ledger import Ledger, Row
+from parlance.ledger import LOST, Ledger, Row
 from parlance.observe.logs import log
 from parlance.observe.metrics import Metrics
 from parlance.runner import Task
 from parlance.site import Site
-
-LOST = "worker_lost"
 
 
 class Booking:

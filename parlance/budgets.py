@@ -34,8 +34,8 @@ OVERHEAD_TOKENS = 1_000  # what the provider puts around a prompt, and before on
 def worst_case(model: Model, input_bytes: int, max_tokens: int, at: float, *, hour: bool = False) -> int:
     """The most that a call made at about `at` can cost, in nano-dollars.
 
-    `input_bytes` is the prompt's length in UTF-8. It bounds the tokens: each stands for at least one byte, in any
-    language, also for a visitor who looks for letters that are dear. Each is reckoned at the dearest rate that may
+    `input_bytes` is the prompt's length as JSON in UTF-8. It bounds the tokens: each stands for at least one byte, in
+    any language, also for a visitor who looks for letters that are dear. Each is reckoned at the dearest rate that may
     apply: none is read from the cache, all are written to it, for an hour if `hour`. `max_tokens` is the request's own
     bound of the output, thinking included. What is longer than the model's context is refused, and costs nothing.
     Raises UnknownPrice.
@@ -45,17 +45,6 @@ def worst_case(model: Model, input_bytes: int, max_tokens: int, at: float, *, ho
     prices = [model.price(day, tokens) for day in days]
     dearest = [max(price.input, price.read, price.write_5m, price.write_1h * hour) for price in prices]
     return max(rate * tokens + price.output * max_tokens for rate, price in zip(dearest, prices, strict=True))
-
-
-def text_bytes(value: Any) -> int:
-    """The UTF-8 bytes of every text in a value, the names of fields included."""
-    if isinstance(value, str):
-        return len(value.encode("utf-8", "replace"))
-    if isinstance(value, Mapping):
-        return sum(text_bytes(name) + text_bytes(item) for name, item in value.items())
-    if isinstance(value, list | tuple):
-        return sum(map(text_bytes, value))
-    return len(str(value))
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,9 +200,8 @@ class Budgets:
 
 def _worst_of(model: Model, request: Mapping[str, Any], at: float) -> int:
     """`worst_case` of a request as it will be sent."""
-    sent = [request.get(part) for part in ("tools", "system", "messages")]
-    hour = b'"ttl":"1h"' in msgspec.json.encode(sent)
-    return worst_case(model, text_bytes(sent), request["max_tokens"], at, hour=hour)
+    prompt = msgspec.json.encode([request.get(part) for part in ("tools", "system", "messages")])
+    return worst_case(model, len(prompt), request["max_tokens"], at, hour=b'"ttl":"1h"' in prompt)
 
 
 def _purse_of(site: str, visitor: str) -> str:

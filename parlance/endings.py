@@ -60,7 +60,8 @@ class Endings:
                 raise Fenced(task.turn)
             self._journal.close(task.log, event_id, frame)
         self._metrics.turn_ended(state)
-        log("turn_ended", state=state, duration_ms=round((self._clock() - task.began) * 1000), **task.names)
+        if state != events.COMPLETE:
+            log("turn_ended", state=state, code=ended.code or ended.stop_reason, **task.names)
 
     def _outcome(self, site: Site, task: Task, ended: Ended) -> tuple[str, str, dict[str, object], Message]:
         """How a turn ended, in the four forms that somebody needs: state, event, its data, the transcript's message."""

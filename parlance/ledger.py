@@ -27,6 +27,7 @@ from parlance.store.client import Store
 
 AGAIN_S = 0.5
 AT_ONCE = 100  # rows that one script books: it keeps everyone waiting
+LOST = "worker_lost"  # the error class of a call that somebody else had to book; book.lua knows it
 GATHER_S = 0.05  # rows of many answers go to the store together
 
 
@@ -94,6 +95,11 @@ class Ledger:
         self._pending(len(self._queue))
         self._wake.set()
 
+    @property
+    def waiting(self) -> int:
+        """How many rows the store does not have yet."""
+        return len(self._queue)
+
     def rows(self, site: str, since: str = "") -> Iterator[dict[str, Any]]:
         """The rows of a site as they were recorded, by time, from `since` (RFC 3339 or a date) on."""
         days = sorted(day.decode() for day in self._store.do("SMEMBERS", keys.ledger_days(site)))
@@ -124,17 +130,14 @@ class Ledger:
         self._clear_spool()
 
     def _write(self, rows: Iterable[Row]) -> None:
-        by_site: dict[str, list[Row]] = defaultdict(list)
-        for row in rows:
-            by_site[row.site].append(row)
-        for site, theirs in by_site.items():
-            for start in range(0, len(theirs), AT_ONCE):
-                self._book(site, theirs[start : start + AT_ONCE])
+        """Write rows and settle the money that was held for them. The holds are looked up first, for a row does not say
+        whose it is: the ledger knows no visitors."""
+        lots = list(_lots(rows))
+        holds = self._store.many([("HMGET", keys.holds(site), *(row.call for row in lot)) for site, lot in lots])
+        for (site, lot), held in zip(lots, holds, strict=True):
+            self._book(site, lot, held)
 
-    def _book(self, site: str, rows: Sequence[Row]) -> None:
-        """Write rows and settle the money that was held for them, in one step. The holds are looked up first, for a row
-        does not say whose it is: the ledger knows no visitors."""
-        holds = self._store.do("HMGET", keys.holds(site), *(row.call for row in rows))
+    def _book(self, site: str, rows: Sequence[Row], holds: Sequence[bytes | None]) -> None:
         places, args = [keys.purse(site), keys.holds(site), keys.ledger_days(site)], []
         for row, hold in zip(rows, holds, strict=True):
             day, visitor = row.at[:10], hold.decode().split("|")[4] if hold else ""
@@ -146,11 +149,19 @@ class Ledger:
 
     def _spool(self, row: Row) -> None:
         if self._file is None:
-            self._folder.mkdir(parents=True, exist_ok=True)
-            self._file = (self._folder / f"{self._worker}.jsonl").open("a", encoding="utf-8")
-            fcntl.flock(self._file, fcntl.LOCK_EX)
+            self._file = self._open_spool()
         self._file.write(row.to_json() + "\n")
         self._file.flush()
+
+    def _open_spool(self) -> IO[str]:
+        """A file that is locked and still there: in the moment before the lock, it looked like a dead process's."""
+        self._folder.mkdir(parents=True, exist_ok=True)
+        while True:
+            file = (self._folder / f"{self._worker}.jsonl").open("a", encoding="utf-8")
+            fcntl.flock(file, fcntl.LOCK_EX)
+            if os.fstat(file.fileno()).st_nlink:
+                return file
+            file.close()
 
     def _clear_spool(self) -> None:
         if self._file is not None and not self._queue:
@@ -204,6 +215,16 @@ class Ledger:
             self._wake.wait()
             gevent.sleep(GATHER_S)
             self._wake.clear()
+
+
+def _lots(rows: Iterable[Row]) -> Iterator[tuple[str, list[Row]]]:
+    """Rows by site, at most so many together."""
+    by_site: dict[str, list[Row]] = defaultdict(list)
+    for row in rows:
+        by_site[row.site].append(row)
+    for site, theirs in by_site.items():
+        for start in range(0, len(theirs), AT_ONCE):
+            yield site, theirs[start : start + AT_ONCE]
 
 
 def _read_spool(lines: Iterable[str]) -> Iterator[Row]:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import msgspec
+
 from parlance import memory
-from parlance.budgets import SOFT_TIER, SOFT_TOKENS, text_bytes, worst_case
+from parlance.budgets import SOFT_TIER, SOFT_TOKENS, worst_case
 from parlance.claude.loop import Question
 from parlance.claude.models import Catalogue, Model
 from parlance.claude.request import most_output
@@ -39,7 +41,7 @@ class Questions:
         is full, and the message. Raises UnknownPrice."""
         models, max_tokens = self._means(site, soft)
         remembered = self._window_tokens(site) * memory.BYTES_A_TOKEN
-        size = len(self._voice(site).encode()) + remembered + text_bytes(message)
+        size = len(msgspec.json.encode((self._voice(site), message))) + remembered
         return worst_case(models[0], size, most_output(models[0], max_tokens), at)
 
     def _means(self, site: Site, soft: bool) -> tuple[list[Model], int]:

@@ -70,7 +70,7 @@ class Services:
 
     def start(self, alive: Callable[[], bool]) -> None:
         """Begin what runs beside the requests; when `alive` says no, running answers are drained."""
-        for part in (self.mailbox, self.journal, self.ledger, self.runner):
+        for part in (self.mailbox, self.sites, self.journal, self.ledger, self.runner):
             part.start()
         gevent.spawn(self._drain_when_told, alive)
 
@@ -82,7 +82,7 @@ class Services:
     def stop(self) -> None:
         """End it all, what is still running first. Returns within the grace time."""
         self.runner.drain(self.settings.grace_s)
-        for part in (self.runner, self.ledger, self.journal, self.mailbox):
+        for part in (self.runner, self.ledger, self.journal, self.sites, self.mailbox):
             part.stop()
         self.client.close()
 

@@ -247,9 +247,9 @@ class Turns:
             return _failed("interrupted")
         for step in self._claude.answer(self._questions.put(site, task), task.stop):
             if isinstance(step, Text):
-                if task.heard is not task.call:
-                    self._first_text(task)
                 self._journal.text(task.log, step.text)
+                if task.heard is not task.call:
+                    gevent.spawn(self._note_first_text, task, *self._heard(task))
             elif isinstance(step, Reset):
                 self._journal.write(task.log, events.RESET, {"reason": step.reason})
             elif isinstance(step, Opening):
@@ -260,12 +260,16 @@ class Turns:
                 return _worth_keeping(step)
         raise AssertionError("an answer without an end")
 
-    def _first_text(self, task: Task) -> None:
-        call, first, task.heard = task.call, task.heard is None, task.call
-        assert call is not None
+    def _heard(self, task: Task) -> tuple[Call, bool, float]:
+        """The call that has said its first word, whether it is the turn's first too, and how long that took."""
+        assert task.call is not None
+        first, task.heard = task.heard is None and task.epoch == 0, task.call
+        return task.call, first, self._clock() - task.began
+
+    def _note_first_text(self, task: Task, call: Call, first: bool, took: float) -> None:
+        """Beside the answer, so that its first word does not wait for it."""
         self._booking.update(task, call)
-        if first and task.epoch == 0:
-            took = self._clock() - task.began
+        if first:
             self._metrics.first_text(task.site, took)
             if call.retries == 0:
                 self._metrics.added_latency(max(0.0, took - call.first_token))

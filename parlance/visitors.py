@@ -18,6 +18,7 @@ from parlance.store.client import Store
 
 _DAY = 86_400
 IDENTITY_MAX_S = 3_600
+REMEMBERED = 4_096  # tokens whose signature was checked
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +56,7 @@ class Visitors:
         self._signer = URLSafeSerializer(secret_key, salt="parlance.session.v1")
         self._secret = secret
         self._life_s = session_days * _DAY
+        self._read: dict[str, Session] = {}
 
     # -- tokens ----------------------------------------------------------------------------------------------------
 
@@ -64,12 +66,22 @@ class Visitors:
 
     def read_token(self, token: str, now: float) -> Session:
         """The session of a token of ours that has not expired. Raises SessionExpired; asks no store."""
+        session = self._read.get(token)
+        if session is None:
+            session = self._verified(token)
+        if session.expires <= now:
+            raise SessionExpired("the token has expired")
+        return session
+
+    def _verified(self, token: str) -> Session:
+        """A token's session; remembered, since a visitor shows the same one with every call."""
         try:
             session = Session(*self._signer.loads(token))
         except (BadSignature, TypeError, ValueError) as error:
             raise SessionExpired("the token is not one of ours") from error
-        if session.expires <= now:
-            raise SessionExpired("the token has expired")
+        if len(self._read) >= REMEMBERED:
+            self._read.clear()
+        self._read[token] = session
         return session
 
     def check(self, session: Session) -> None:

@@ -267,7 +267,7 @@ class House:
 
     def rows(self, site: Site = FERN) -> list[dict[str, Any]]:
         """The ledger's rows, all that have been recorded."""
-        self.services.ledger.flush()
+        until(lambda: not self.services.ledger.waiting)
         return list(self.services.ledger.rows(site.key))
 
     def stored(self) -> list[str]:

@@ -27,7 +27,7 @@ from hypothesis.stateful import (
 from demo import Demo
 from parlance import budgets as budgets_module
 from parlance import ids
-from parlance.budgets import OVERHEAD_TOKENS, Budgets, Hold, text_bytes, worst_case
+from parlance.budgets import OVERHEAD_TOKENS, Budgets, Hold, worst_case
 from parlance.claude import models as claude_models
 from parlance.claude.models import Model, Price, UnknownPrice, Usage
 from parlance.errors import Fenced
@@ -174,11 +174,6 @@ def test_it_reckons_with_the_price_of_the_day_that_is_about_to_begin():
 def test_an_unknown_price_is_no_price():
     with pytest.raises(UnknownPrice):
         worst_case(a_model(), 100, 100, datetime(2024, 1, 1, tzinfo=UTC).timestamp())
-
-
-def test_it_counts_the_bytes_of_every_text():
-    asked = {"system": [{"text": "ä"}], "tools": None, "n": 12}
-    assert text_bytes(asked) == len("systemtext") + 2 + len("tools") + len("None") + len("n") + 2
 
 
 # -- holds -------------------------------------------------------------------------------------------------------------

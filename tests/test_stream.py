@@ -10,6 +10,7 @@ import pytest
 
 from demo import Demo
 from parlance import journal, runner
+from parlance.errors import StoreUnavailable
 from parlance.store import keys
 from tests.house import FERN, House, Stream, until, unwatched_after
 
@@ -330,6 +331,25 @@ def test_a_worker_that_ends_hands_its_answers_over(settings, store, house, other
     rows = other.rows()
     assert len(rows) == len({row["call"] for row in rows}) == 2
     assert store.do("ZCARD", keys.leases("fern")) == 0
+
+
+def test_an_answer_that_ends_in_an_outage_ends_after_its_last_word(house, ann, monkeypatch):
+    def away(act):
+        raise StoreUnavailable("away")
+
+    house.demo.script.add(text=TEXT, pace_s=0.005)
+    stream = ann.ask()
+    stream.until("text", 2)
+    with monkeypatch.context() as outage:
+        outage.setattr(house.store, "_guarded", away)
+        assert stream.end.data["text"] == stream.text == TEXT
+        assert ann.send().code == "unavailable"
+    until(lambda: not house.services.runner.running)
+    again = ann.watch(stream.turn)
+    assert again.end.data == stream.end.data
+    assert again.text == TEXT
+    assert [message["text"] for message in ann.messages()][1] == TEXT
+    until(lambda: len(house.rows()) == 1)
 
 
 def test_an_answer_whose_stream_was_lost_ends_for_its_viewers(house, other, store, ann):

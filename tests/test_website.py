@@ -58,7 +58,7 @@ def test_there_are_pages_to_walk_between() -> None:
 @pytest.mark.parametrize("name", PAGES)
 def test_a_page_carries_the_widget_and_nothing_inline(client: FlaskClient, name: str) -> None:
     found = page(client, name)
-    assert found.all("script") == [{"src": "/widget.js", "data-site": "demo", "async": ""}]
+    assert found.all("script") == [{"src": "/widget.js", "data-site": "demo", "data-accent": "#1d5c63", "async": ""}]
     assert not found.all("style")
     assert not [
         tag for tag, attributes in found.tags if "style" in attributes or any(a.startswith("on") for a in attributes)

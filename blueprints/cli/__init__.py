@@ -5,9 +5,11 @@ from __future__ import annotations
 from flask import Flask
 
 from blueprints.cli.budgets import budgets
+from blueprints.cli.ledger import ledger
 from blueprints.cli.sites import sites
+from blueprints.cli.visitors import visitors
 
 
 def register(app: Flask) -> None:
-    for group in (budgets, sites):
+    for group in (sites, budgets, ledger, visitors):
         app.cli.add_command(group)

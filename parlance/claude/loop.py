@@ -19,6 +19,7 @@ from parlance.claude.retry import Policy
 from parlance.claude.stream import Stream, pieces
 
 RESTARTS = 1  # answers that broke after the first word and are begun anew
+FINISHED = ("end_turn", "stop_sequence")
 CONTINUATIONS = 3  # of a `pause_turn`
 LETTERS_A_TOKEN = 3  # to reckon what was said when the provider could not tell any more
 
@@ -220,6 +221,8 @@ class _Answering:
                     yield from self._show(text)
             if not stream.complete:
                 raise errors.truncated(call.request_id)
+            if stream.stop_reason in FINISHED and not self._text().strip():
+                raise errors.empty(call.request_id)
         except UpstreamError as error:
             call.error, call.request_id = error.kind, call.request_id or error.request_id
             failure = error
@@ -230,6 +233,10 @@ class _Answering:
         if failure:
             raise failure
         return stream
+
+    def _text(self) -> str:
+        """What the present attempt has said."""
+        return "".join(self.shown) if self.spoken else ""
 
     def _show(self, text: str) -> Iterator[Step]:
         """Show text; the first of a new attempt takes away what an earlier one left, and not sooner: should this
@@ -254,10 +261,8 @@ class _Answering:
 
     def _judge(self, stream: Stream) -> Ended:
         """`stop_reason`, case by case. What is unknown counts as cut off, never as complete."""
-        text, reason = "".join(self.shown) if self.spoken else "", stream.stop_reason
-        if reason in ("end_turn", "stop_sequence"):
-            if not text.strip():
-                raise errors.empty("")
+        text, reason = self._text(), stream.stop_reason
+        if reason in FINISHED:
             return Ended(text, reason, complete=True)
         if reason == "refusal":
             return Ended("", reason, complete=False, code=errors.REFUSED)

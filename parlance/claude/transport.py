@@ -17,7 +17,7 @@ from collections.abc import Iterator
 import httpx2
 from gevent import monkey
 
-IDLE_MOST = 100  # kept connections a host
+IDLE_MOST = 500  # kept connections a host
 READ = 16_384
 HEAD_MOST = 65_536
 
@@ -103,30 +103,45 @@ class _Body(httpx2.SyncByteStream):
         self._chunked = b"chunked" in fields.get(b"transfer-encoding", b"")
         self._length = int(fields.get(b"content-length", -1))
         self._keep = fields.get(b"connection", b"") != b"close" and (self._chunked or self._length >= 0)
+        self._pieces = self._read_on()
         self._whole = False
+        self._closed = False
 
     def __iter__(self) -> Iterator[bytes]:
         try:
-            if self._chunked:
-                yield from self._chunks()
-            elif self._length >= 0:
-                yield from self._counted()
-            else:
-                yield from self._to_the_end()
+            for piece in self._pieces:  # noqa: UP028 - `yield from` would close it, and `_is_read` goes on with it
+                yield piece
         except OSError as error:
             raise _translated(error, self._request) from error
-        self._whole = True
 
     def close(self) -> None:
         """Keep the connection where the body was read to its end; else drop it, which the peer notices at once."""
-        link, self._link = self._link, None  # type: ignore[assignment]
-        if link is None:
+        if self._closed:
             return
-        if self._whole and self._keep:
-            self._transport.give_back(self._address, link)
+        self._closed = True
+        if self._keep and self._is_read():
+            self._transport.give_back(self._address, self._link)
         else:
             with contextlib.suppress(OSError):
-                link.close()
+                self._link.close()
+
+    def _is_read(self) -> bool:
+        """Whether nothing of the body is left but what is here already: whoever has seen the last event does not wait
+        for the last chunk, which stands right behind it."""
+        self._link.settimeout(0.0)
+        try:
+            return not any(self._pieces) and self._whole
+        except (OSError, ValueError, httpx2.HTTPError):
+            return False
+
+    def _read_on(self) -> Iterator[bytes]:
+        if self._chunked:
+            yield from self._chunks()
+        elif self._length >= 0:
+            yield from self._counted()
+        else:
+            yield from self._to_the_end()
+        self._whole = True
 
     def _read(self) -> bytes:
         data = self._link.recv(READ)

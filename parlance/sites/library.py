@@ -1,16 +1,19 @@
 """The sites in the store. Reading is what every request does, so a worker keeps what it has read.
 
-A kept site is asked after at most every `FRESH_S` seconds, by its version alone. When the store is out of reach it is
-served as it was last seen: an answer in yesterday's voice is better than none.
+A kept site is asked after every `FRESH_S` seconds, by its version alone and beside the requests, as long as it is used.
+When the store is out of reach it is served as it was last seen: an answer in yesterday's voice is better than none.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+import gevent
 
 from parlance.errors import Mistake, SiteFileError, SiteNotFound, StoreUnavailable
 from parlance.site import Site
@@ -21,6 +24,8 @@ from parlance.store import keys
 from parlance.store.client import Store
 
 FRESH_S = 2.0
+LATE_S = 4.0  # without news of a site for so long, a request asks for itself
+USED_S = 60.0
 ABSENT = 1000  # how many keys of no site are remembered; a visitor may ask for any
 
 
@@ -39,6 +44,7 @@ class _Kept:
 
     site: Site | None
     asked_at: float
+    used_at: float
 
 
 class Library:
@@ -52,14 +58,16 @@ class Library:
         self._absent: dict[str, _Kept] = {}
         self._origins: tuple[list[str], ...] = ()
         self._origins_at = -FRESH_S
+        self._refresher: gevent.Greenlet | None = None
 
     def get(self, key: str) -> Site:
         """The published site. Raises SiteNotFound; StoreUnavailable for a site not seen before the store went away."""
         if not SITE_KEY.fullmatch(key):
             raise SiteNotFound(f"{key[:80]!r} cannot be a site's key")
-        kept = self._kept.get(key) or self._absent.get(key)
-        if kept is None or self._clock() - kept.asked_at >= FRESH_S:
+        kept, now = self._kept.get(key) or self._absent.get(key), self._clock()
+        if kept is None or now - kept.asked_at >= (LATE_S if self._refresher else FRESH_S):
             kept = self._asked_again(key, kept)
+        kept.used_at = now
         if kept.site is None:
             raise SiteNotFound(f"there is no site {key!r}")
         return kept.site
@@ -122,6 +130,33 @@ class Library:
         else:
             self._origins, self._origins_at = tuple(json.loads(entries) for entries in listed.values()), self._clock()
 
+    def refresh(self) -> None:
+        """Ask after the sites in use, all at once. Raises StoreUnavailable."""
+        now = self._clock()
+        used = [key for key, kept in self._kept.items() if now - kept.used_at < USED_S]
+        versions = self._store.many([("HGET", keys.site(key), "version") for key in used])
+        for key, version in zip(used, versions, strict=True):
+            kept = self._kept[key]
+            if kept.site and version is not None and int(version) == kept.site.version:
+                kept.asked_at = now
+            else:
+                self._remember(key, self._fetched(key))
+
+    def start(self) -> None:
+        """Refresh from now on beside the requests, so that none of them waits for it."""
+        self._refresher = self._refresher or gevent.spawn(self._refresh_on)
+
+    def stop(self) -> None:
+        if self._refresher:
+            self._refresher.kill()
+            self._refresher = None
+
+    def _refresh_on(self) -> None:
+        while True:
+            gevent.sleep(FRESH_S)
+            with contextlib.suppress(StoreUnavailable):
+                self.refresh()
+
     def _asked_again(self, key: str, kept: _Kept | None) -> _Kept:
         try:
             return self._remember(key, self._current(key, kept.site if kept else None))
@@ -142,7 +177,7 @@ class Library:
         return None if text is None else form.from_json(text, int(version))
 
     def _remember(self, key: str, site: Site | None) -> _Kept:
-        kept = _Kept(site, self._clock())
+        kept = _Kept(site, self._clock(), self._clock())
         self._kept.pop(key, None)
         self._absent.pop(key, None)
         (self._absent if site is None else self._kept)[key] = kept
