@@ -48,6 +48,8 @@ def problem(refusal: Refusal) -> Response:
     services().metrics.refused(refusal.code)
     if isinstance(refusal, errors.RateLimited):
         services().metrics.limited(g.get("site", ""), refusal.limit or "")
+    if isinstance(refusal, errors.BudgetExhausted):
+        services().metrics.budget_refused(g.get("site", ""), refusal.limit or "")
     return response
 
 

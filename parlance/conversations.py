@@ -178,6 +178,7 @@ class Conversations:
             keys.visitor_conversations(site, visitor),
             keys.visitor_asked(site, visitor),
             keys.visitor_turns(site, visitor),
+            keys.visitor_purse(site, visitor),
         ]
         for c in conversations:
             gone += [

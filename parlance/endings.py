@@ -68,7 +68,7 @@ class Endings:
         answer, now = task.record["answer"], stamp(self._wall())
         if ended.code:
             detail = phrases.sentence(
-                ended.code,
+                ended.words or ended.code,
                 fallbacks=site.fallbacks,
                 site_locale=site.locale,
                 language=task.record["locale"],

@@ -2,7 +2,7 @@
 
 A row goes to a file of this process first (the spool), then to the store; the spool is emptied when the store has
 everything. What a killed process left in its spool, the next process writes. Rows are keyed by call id, so writing one
-twice changes nothing.
+twice changes nothing. A row's cost is spent from its site's budgets in the step that writes it: the two cannot differ.
 """
 
 from __future__ import annotations
@@ -10,7 +10,8 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import IO, Any
@@ -25,7 +26,8 @@ from parlance.store import keys
 from parlance.store.client import Store
 
 AGAIN_S = 0.5
-LOST = "worker_lost"  # the error class of a call that somebody else had to book
+AT_ONCE = 100  # rows that one script books: it keeps everyone waiting
+LOST = "worker_lost"  # the error class of a call that somebody else had to book; book.lua knows it
 GATHER_S = 0.05  # rows of many answers go to the store together
 
 
@@ -128,16 +130,20 @@ class Ledger:
         self._clear_spool()
 
     def _write(self, rows: Iterable[Row]) -> None:
-        commands: list[tuple[Any, ...]] = []
-        for row in rows:
-            day = row.at[:10]
-            # What a takeover reckoned for a lost worker's call never replaces what the worker knew itself.
-            verb = "HSETNX" if row.error_class == LOST else "HSET"
-            commands += [
-                (verb, keys.ledger(row.site, day), row.call, row.to_json()),
-                ("SADD", keys.ledger_days(row.site), day),
-            ]
-        self._store.many(commands)
+        """Write rows and settle the money that was held for them. The holds are looked up first, for a row does not say
+        whose it is: the ledger knows no visitors."""
+        lots = list(_lots(rows))
+        holds = self._store.many([("HMGET", keys.holds(site), *(row.call for row in lot)) for site, lot in lots])
+        for (site, lot), held in zip(lots, holds, strict=True):
+            self._book(site, lot, held)
+
+    def _book(self, site: str, rows: Sequence[Row], holds: Sequence[bytes | None]) -> None:
+        places, args = [keys.purse(site), keys.holds(site), keys.ledger_days(site)], []
+        for row, hold in zip(rows, holds, strict=True):
+            day, visitor = row.at[:10], hold.decode().split("|")[4] if hold else ""
+            places += [keys.ledger(site, day), keys.visitor_purse(site, visitor) if visitor else keys.purse(site)]
+            args += [row.call, day, row.to_json()]
+        self._store.run("book", places, args)
 
     # -- the spool -------------------------------------------------------------------------------------------------
 
@@ -209,6 +215,16 @@ class Ledger:
             self._wake.wait()
             gevent.sleep(GATHER_S)
             self._wake.clear()
+
+
+def _lots(rows: Iterable[Row]) -> Iterator[tuple[str, list[Row]]]:
+    """Rows by site, at most so many together."""
+    by_site: dict[str, list[Row]] = defaultdict(list)
+    for row in rows:
+        by_site[row.site].append(row)
+    for site, theirs in by_site.items():
+        for start in range(0, len(theirs), AT_ONCE):
+            yield site, theirs[start : start + AT_ONCE]
 
 
 def _read_spool(lines: Iterable[str]) -> Iterator[Row]:

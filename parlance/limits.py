@@ -5,18 +5,21 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 
 from parlance import site as sites
-from parlance.errors import Busy, NotFound, RateLimited, SessionExpired
+from parlance.errors import BudgetExhausted, Busy, NotFound, RateLimited, SessionExpired
 from parlance.store import keys
 from parlance.store.client import Store
 
 LEASE_MS = 4_000
 TURN_S = 86_400
+SOFT_PERCENT = 80  # of a budget; beyond it, answers are short and by the cheap tier
 RUNNING_JOURNAL_S = 3_600
 ENDED_JOURNAL_S = 900
 
 _MINUTE, _DAY = 60, 86_400
+HELD_S = 30  # what is only held by others is free again when their answers have ended
 # What the visitor is told: the script's names on the left, the protocol's on the right.
 _LIMIT = {"visitor_minute": "visitor", "visitor_day": "visitor", "ip_minute": "ip", "site_minute": "site"}
 
@@ -34,16 +37,19 @@ class Rate:
 
 @dataclass(frozen=True, slots=True)
 class Admitted:
-    """`joined` is the turn that this message's id began earlier; else `turn` has just been admitted."""
+    """`joined` is the turn that this message's id began earlier; else `turn` has just been admitted. `soft`: a budget
+    comes to its end, so the answer is to be a cheap one."""
 
     turn: str
     joined: bool
     headers: Mapping[str, str]
+    soft: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """What asks for admission. Ids as in the protocol; `issued_ms` is when the session's token was made."""
+    """What asks for admission. Ids as in the protocol; `issued_ms` is when the session's token was made. `call` is the
+    id of the first upstream call, which holds `hold` nano-dollars, or `soft_hold` in the soft stage."""
 
     visitor: str
     issued_ms: int
@@ -54,6 +60,9 @@ class Message:
     start: bytes  # the start event's frame
     turn: str
     record: Mapping[str, str | int]  # the turn's record
+    call: str = ""
+    hold: int = 0
+    soft_hold: int = 0
 
 
 class Limits:
@@ -61,9 +70,11 @@ class Limits:
         self._store = store
 
     def admit(self, site: sites.Site, message: Message) -> Admitted:
-        """Take a place for one message in every limit of its site, and store it with its turn.
+        """Take a place for one message in every limit of its site, hold the money for its first upstream call, and
+        store it with its turn.
 
-        Raises SessionExpired, NotFound (not the visitor's current conversation), Busy, RateLimited, StoreUnavailable.
+        Raises SessionExpired, NotFound (not the visitor's current conversation), Busy, RateLimited, BudgetExhausted,
+        StoreUnavailable.
         """
         rates = _rates(site, message)
         reply = self._store.run("admit", _keys(site, message, rates), _args(site, message, rates))
@@ -78,7 +89,9 @@ class Limits:
             raise Busy("this conversation is being answered", turn=reply[1].decode(), headers=_headers(reply[2:]))
         if outcome == "limited":
             raise _limited(reply)
-        return Admitted(message.turn, joined=False, headers=_headers(reply[2:]))
+        if outcome == "budget":
+            raise _exhausted(reply)
+        return Admitted(message.turn, joined=False, headers=_headers(reply[3:]), soft=bool(reply[2]))
 
 
 def _rates(site: sites.Site, message: Message) -> list[tuple[Rate, str]]:
@@ -104,11 +117,15 @@ def _keys(site: sites.Site, message: Message, rates: list[tuple[Rate, str]]) -> 
         keys.leases(site.key),
         keys.turn(site.key, message.turn),
         keys.events(site.key, message.turn),
+        keys.purse(site.key),
+        keys.holds(site.key),
+        keys.visitor_purse(site.key, message.visitor),
         *(keys.rate(site.key, rate.name, who) for rate, who in rates),
     ]
 
 
 def _args(site: sites.Site, message: Message, rates: list[tuple[Rate, str]]) -> list[str | int | bytes]:
+    budgets = site.budgets
     args: list[str | int | bytes] = [
         message.issued_ms,
         message.conversation,
@@ -121,6 +138,12 @@ def _args(site: sites.Site, message: Message, rates: list[tuple[Rate, str]]) -> 
         site.privacy.retain_days * _DAY,
         TURN_S,
         RUNNING_JOURNAL_S,
+        message.visitor,
+        message.call,
+        message.hold,
+        message.soft_hold,
+        *("" if budget is None else budget for budget in (budgets.day, budgets.month, budgets.visitor_day)),
+        SOFT_PERCENT,
         len(rates),
     ]
     for rate, _ in rates:
@@ -136,6 +159,26 @@ def _limited(reply: list) -> RateLimited:
     return RateLimited(
         f"over the limit {name}", retry_after=wait, limit=_LIMIT.get(name, name), headers=_headers(reply[3:])
     )
+
+
+def _exhausted(reply: list) -> BudgetExhausted:
+    """To come back when the next day or month begins; at once, nearly, where the money is only held at this moment."""
+    scope, spent = reply[1].decode(), bool(reply[3])
+    now = datetime.fromtimestamp(int(reply[2]) / 1000, UTC)
+    wait = math.ceil((_next(scope, now) - now).total_seconds()) if spent else HELD_S
+    return BudgetExhausted(
+        f"the budget {scope} is spent" if spent else f"the rest of the budget {scope} is held by others",
+        retry_after=max(1, wait),
+        limit=scope,
+        headers=_headers(reply[4:]),
+    )
+
+
+def _next(scope: str, now: datetime) -> datetime:
+    today = now.replace(hour=0, minute=0, second=0, microsecond=0)
+    if scope == "site_month":
+        return (today.replace(day=1) + timedelta(days=32)).replace(day=1)
+    return today + timedelta(days=1)
 
 
 def _headers(states: list) -> dict[str, str]:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 KEEP = 0.5  # of the window, after a slide
+BYTES_A_TOKEN = 3
 
 
 class Said(Protocol):
@@ -33,7 +34,7 @@ class Window:
 def estimate(text: str) -> int:
     """Tokens of a text, on the safe side: a third of its UTF-8 bytes (today's tokenizers make about one token of 3 to 4
     Latin letters, and one to two of a Chinese character), and a little for the message around it."""
-    return len(text.encode("utf-8", "replace")) // 3 + 8
+    return len(text.encode("utf-8", "replace")) // BYTES_A_TOKEN + 8
 
 
 def window(messages: Sequence[Said], limit: int) -> Window:

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import msgspec
+
 from parlance import memory
+from parlance.budgets import SOFT_TIER, SOFT_TOKENS, worst_case
 from parlance.claude.loop import Question
-from parlance.claude.models import Catalogue
+from parlance.claude.models import Catalogue, Model
+from parlance.claude.request import most_output
 from parlance.conversations import ASSISTANT, NOTICE, PERSON, VISITOR, Conversations, Message
 from parlance.errors import Fenced
 from parlance.runner import Task
@@ -21,14 +25,30 @@ class Questions:
 
     def put(self, site: Site, task: Task) -> Question:
         """The question of a turn. Raises Fenced where its conversation was erased, StoreUnavailable."""
+        models, max_tokens = self._means(site, soft=task.record.get("soft") == "1")
         return Question(
             system=self._voice(site),
             tries=_tries(self._recall(site, task), self._window_tokens(site)),
-            models=self._models.choose(site.model.tier, site.model.fallback),
-            max_tokens=site.model.max_tokens,
+            models=models,
+            max_tokens=max_tokens,
             user=task.record["visitor"],
             deadline=task.deadline,
+            allowance=task.allowance,
         )
+
+    def most(self, site: Site, message: object, at: float, *, soft: bool = False) -> int:
+        """The most that the first call of a turn may cost whose question is not yet put: with the voice, a memory that
+        is full, and the message. Raises UnknownPrice."""
+        models, max_tokens = self._means(site, soft)
+        remembered = self._window_tokens(site) * memory.BYTES_A_TOKEN
+        size = len(msgspec.json.encode((self._voice(site), message))) + remembered
+        return worst_case(models[0], size, most_output(models[0], max_tokens), at)
+
+    def _means(self, site: Site, soft: bool) -> tuple[list[Model], int]:
+        """Who is asked, and for how many tokens at most."""
+        first = SOFT_TIER if soft else site.model.tier
+        most = min(site.model.max_tokens, SOFT_TOKENS) if soft else site.model.max_tokens
+        return self._models.choose(first, site.model.fallback), most
 
     def _recall(self, site: Site, task: Task) -> list[Message]:
         """What of the conversation is remembered; a window that is full slides here, and stays where it slid to."""

@@ -19,7 +19,7 @@ from gevent.event import Event
 from gevent.hub import get_hub
 
 from parlance import events
-from parlance.claude.loop import Call, Stopped
+from parlance.claude.loop import Allowance, Call, Stopped, Unlimited
 from parlance.errors import StoreUnavailable
 from parlance.journal import Journal, Log
 from parlance.limits import LEASE_MS, RUNNING_JOURNAL_S
@@ -93,6 +93,7 @@ class Task:
     unwatched_s: float
     record: dict[str, str]
     began: float
+    allowance: Allowance = field(default_factory=Unlimited)
     stop: StopSignal = field(default_factory=StopSignal)
     call: Call | None = None  # the one that is being made
     heard: Call | None = None  # the last one that has said something
@@ -106,7 +107,7 @@ class Task:
 
 class Runner:
     """`answer(task)` runs a turn to its end; `adopt(site, record, frame)` starts one that was taken over.
-    `site_keys()` lists the sites whose leases to sweep."""
+    `site_keys()` lists the sites whose leases to sweep; `free_holds(sites)` then frees what their dead turns held."""
 
     def __init__(
         self,
@@ -115,7 +116,9 @@ class Runner:
         journal: Journal,
         site_keys: Callable[[], Iterable[str]],
         clock: Callable[[], float] = time.monotonic,
+        free_holds: Callable[[Iterable[str]], object] = lambda sites: None,
     ) -> None:
+        self._free_holds = free_holds
         self._store = store
         self._journal = journal
         self._mailbox = mailbox
@@ -238,6 +241,7 @@ class Runner:
         for site, turns in zip(sites, lapsed, strict=True):
             for turn in turns:
                 self.take_over(site, turn.decode())
+        self._free_holds(sites)
 
     def _now_ms(self) -> int:
         seconds, micros = self._store.do("TIME")

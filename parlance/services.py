@@ -13,6 +13,7 @@ import gevent
 from demo import Demo
 from parlance import ids
 from parlance.booking import Booking
+from parlance.budgets import Budgets
 from parlance.claude import models as claude_models
 from parlance.claude.client import Client, in_process
 from parlance.claude.loop import Claude
@@ -58,6 +59,8 @@ class Services:
     limits: Limits
     journal: Journal
     ledger: Ledger
+    budgets: Budgets
+    questions: Questions
     runner: Runner
     turns: Turns
     models: Catalogue
@@ -104,7 +107,9 @@ def build(
     conversations, limits = Conversations(store), Limits(store)
     mailbox = Mailbox(store, worker)
     journal = Journal(store, mailbox, metrics.journal_lag)
-    runner = Runner(store, mailbox, journal, sites.keys)
+    budgets = Budgets(store, metrics.budget_refused)
+    questions = Questions(conversations, models)
+    runner = Runner(store, mailbox, journal, sites.keys, free_holds=budgets.free)
     ledger = Ledger(store, settings.data_dir / "ledger", worker, metrics.ledger_pending)
     client = _client(settings, upstream)
     turns = Turns(
@@ -114,10 +119,11 @@ def build(
         limits=limits,
         journal=journal,
         runner=runner,
-        questions=Questions(conversations, models),
+        questions=questions,
         claude=Claude(client, policy),
         booking=Booking(journal, ledger, models, metrics, worker, time.time),
         endings=Endings(store, journal, metrics),
+        budgets=budgets,
         metrics=metrics,
         deadline_s=settings.answer_deadline_s,
     )
@@ -131,6 +137,8 @@ def build(
         limits=limits,
         journal=journal,
         ledger=ledger,
+        budgets=budgets,
+        questions=questions,
         runner=runner,
         turns=turns,
         models=models,

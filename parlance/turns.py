@@ -14,10 +14,12 @@ import gevent
 
 from parlance import events, ids
 from parlance.booking import Booking
+from parlance.budgets import Allowance, Budgets
 from parlance.claude.loop import Call, Claude, Ended, Opening, Reset, Text
+from parlance.claude.models import UnknownPrice
 from parlance.conversations import ASSISTANT, VISITOR, Conversations, Message, Receipt, stamp
 from parlance.endings import Endings
-from parlance.errors import Fenced, MessageTooLong, NotFound, StoreUnavailable
+from parlance.errors import Fenced, MessageTooLong, NotFound, StoreUnavailable, Unavailable
 from parlance.journal import Journal
 from parlance.limits import Limits
 from parlance.limits import Message as Asking
@@ -61,6 +63,7 @@ class Turns:
         claude: Claude,
         booking: Booking,
         endings: Endings,
+        budgets: Budgets,
         metrics: Metrics,
         deadline_s: float,
         clock: Callable[[], float] = time.monotonic,
@@ -69,7 +72,7 @@ class Turns:
         self._store, self._sites, self._conversations = store, sites, conversations
         self._limits, self._journal, self._runner = limits, journal, runner
         self._questions, self._claude, self._booking, self._endings = questions, claude, booking, endings
-        self._metrics = metrics
+        self._budgets, self._metrics = budgets, metrics
         self._deadline_s, self._clock, self._wall = deadline_s, clock, wall
         runner.adopt = self._adopt
 
@@ -89,7 +92,8 @@ class Turns:
         """Admit a visitor's message and start its turn; or join the turn that the same message id began before.
 
         The answer's first event is in the journal when this returns, and nothing has been asked of Claude yet.
-        Raises MessageTooLong, SessionExpired, NotFound, Busy, RateLimited, StoreUnavailable.
+        Raises MessageTooLong, SessionExpired, NotFound, Busy, RateLimited, BudgetExhausted, Unavailable (the model has
+        no price today), StoreUnavailable.
         """
         if len(text) > site.limits.message_chars:
             raise MessageTooLong(f"{len(text)} characters of {site.limits.message_chars}")
@@ -97,6 +101,7 @@ class Turns:
         turn, answer = ids.turn(), ids.message()
         said = Message(id, VISITOR, text, stamp(self._wall()), turn=turn, page=page)
         start = events.frame(events.START, {"turn": turn, "conversation": conversation, "message": answer})
+        call = ids.call()
         record: dict[str, str | int] = {
             "visitor": session.visitor,
             "conversation": conversation,
@@ -117,12 +122,27 @@ class Turns:
             start=start,
             turn=turn,
             record=record,
+            call=call,
+            **self._holds(site, {"text": text, "page": page}),
         )
         admitted = self._limits.admit(site, asking)
         if admitted.joined:
             return Begun(admitted.turn, {}, self._replay(site.key, session.visitor, admitted.turn))
-        self._start(site, {name: str(value) for name, value in record.items()} | {"id": turn}, start, began)
+        record |= {"id": turn, "soft": int(admitted.soft)}
+        held = {call: asking.soft_hold if admitted.soft else asking.hold}
+        self._start(site, {name: str(value) for name, value in record.items()}, start, began, held)
         return Begun(turn, admitted.headers, self._journal.follow(site.key, turn))
+
+    def _holds(self, site: Site, message: object) -> dict[str, int]:
+        """What the first call holds, and what it holds in the soft stage."""
+        try:
+            now = self._wall()
+            return {
+                "hold": self._questions.most(site, message, now),
+                "soft_hold": self._questions.most(site, message, now, soft=True),
+            }
+        except UnknownPrice as error:
+            raise Unavailable(str(error)) from error
 
     def events(self, site: str, visitor: str, turn: str, after: str) -> Iterator[bytes]:
         """A turn's stream after an event id ("" for all of it). Raises NotFound, StoreUnavailable."""
@@ -171,7 +191,11 @@ class Turns:
 
     # -- the turn --------------------------------------------------------------------------------------------------
 
-    def _start(self, site: Site, record: dict[str, str], frame: bytes, began: float) -> None:
+    def _start(
+        self, site: Site, record: dict[str, str], frame: bytes, began: float, held: dict[str, int] | None = None
+    ) -> None:
+        """`held` is what admission holds for the first call. Who takes a turn over holds anew: the money of a worker
+        that died stays with what that worker may have spent."""
         task = Task(
             site=site.key,
             turn=record["id"],
@@ -181,6 +205,7 @@ class Turns:
             unwatched_s=site.privacy.unwatched_seconds,
             record=record,
             began=began,
+            allowance=Allowance(self._budgets, site, record["id"], int(record["epoch"]), record["visitor"], held or {}),
         )
         self._runner.start_task(task, self._run)
 
@@ -210,7 +235,7 @@ class Turns:
             return self._answer(site, task)
         except Fenced:
             raise
-        except StoreUnavailable:
+        except (StoreUnavailable, UnknownPrice):
             return _failed("unavailable")
         except Exception as error:
             log("turn_failed", level="error", error=error, **task.names)

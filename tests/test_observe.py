@@ -137,6 +137,7 @@ def everything(metrics: Metrics) -> None:
     metrics.tokens("fern", "claude-x", "cache_read", 12_304)
     metrics.cost("fern", "claude-x", 54_399_000)
     metrics.limited("fern", "visitor")
+    metrics.budget_refused("fern", "site_day")
     metrics.refused("rate_limited")
     metrics.upstream_call("claude-x", "ok", 1.5)
     metrics.upstream_error("claude-x", "overloaded")
@@ -157,6 +158,7 @@ def test_it_counts_everything_under_the_name_of_the_product():
         'parlance_tokens_total{kind="cache_read",model="claude-x",site="fern"} 12304.0',
         'parlance_cost_nano_usd_total{model="claude-x",site="fern"} 5.4399e+07',
         'parlance_limited_total{limit="visitor",site="fern"} 1.0',
+        'parlance_budget_refused_total{scope="site_day",site="fern"} 1.0',
         'parlance_refused_total{code="rate_limited"} 1.0',
         'parlance_upstream_call_seconds_count{model="claude-x",outcome="ok"} 1.0',
         'parlance_upstream_errors_total{error_class="overloaded",model="claude-x"} 1.0',

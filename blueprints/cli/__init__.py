@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from flask import Flask
 
+from blueprints.cli.budgets import budgets
 from blueprints.cli.leads import leads
 from blueprints.cli.ledger import ledger
 from blueprints.cli.sites import sites
@@ -11,5 +12,5 @@ from blueprints.cli.visitors import visitors
 
 
 def register(app: Flask) -> None:
-    for group in (sites, ledger, visitors, leads):
+    for group in (sites, ledger, budgets, visitors, leads):
         app.cli.add_command(group)

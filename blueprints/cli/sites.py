@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import fields
 from pathlib import Path
 
@@ -11,7 +9,8 @@ import click
 from flask.cli import AppGroup
 
 from blueprints import services
-from parlance.errors import Mistake, SiteFileError, SiteNotFound, StoreUnavailable
+from blueprints.cli.mistakes import in_plain_words
+from parlance.errors import Mistake, SiteNotFound
 from parlance.site import Site
 
 sites = AppGroup("sites", help="Sites as files: apply, export, list, check.")
@@ -23,7 +22,7 @@ FILES = click.argument("files", nargs=-1, required=True, type=click.Path(path_ty
 @click.option("-m", "--message", default="", help="Why, for the history of versions.")
 def apply(files: tuple[Path, ...], message: str) -> None:
     """Create or update the sites in these files: all of them, or none if any has a mistake."""
-    with _in_plain_words():
+    with in_plain_words():
         reading = services().sites.read(files)
         _show(reading.warnings)
         before = [_published(site.key) for site in reading.sites]
@@ -35,7 +34,7 @@ def apply(files: tuple[Path, ...], message: str) -> None:
 @FILES
 def check(files: tuple[Path, ...]) -> None:
     """Read these files and name every mistake, by file and line. Needs no store."""
-    with _in_plain_words():
+    with in_plain_words():
         reading = services().sites.read(files)
         _show(reading.warnings)
         for file, site in zip(files, reading.sites, strict=True):
@@ -46,32 +45,16 @@ def check(files: tuple[Path, ...]) -> None:
 @click.argument("key")
 def export(key: str) -> None:
     """Write a site as a site file, complete in itself, to standard output."""
-    with _in_plain_words():
+    with in_plain_words():
         click.echo(services().sites.export(key), nl=False)
 
 
 @sites.command(name="list")
 def list_() -> None:
     """Every site: key, version, name and origins."""
-    with _in_plain_words():
+    with in_plain_words():
         for site in services().sites.all():
             click.echo(f"{site.key}\tversion {site.version}\t{site.name}\t{' '.join(site.origins)}")
-
-
-@contextmanager
-def _in_plain_words() -> Iterator[None]:
-    """What went wrong on standard error, without a traceback, and exit status 1."""
-    try:
-        yield
-    except SiteFileError as error:
-        for mistake in error.mistakes:
-            click.echo(str(mistake), err=True)
-        count = len(error.mistakes)
-        raise click.ClickException(f"{count} mistake{'s' if count > 1 else ''}; nothing was applied.") from error
-    except SiteNotFound as error:
-        raise click.ClickException(f"{error}. `flask sites list` names those there are.") from error
-    except StoreUnavailable as error:
-        raise click.ClickException(f"{error}. Is the server running, or REDIS_URL right?") from error
 
 
 def _show(warnings: list[Mistake]) -> None:

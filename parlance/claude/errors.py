@@ -60,6 +60,7 @@ _TOO_LONG = _Decision("too_long", TOO_LONG, again=False, elsewhere=False)
 _CREDENTIALS = _Decision("credentials", UNAVAILABLE, again=False, elsewhere=False)
 _BILLING = _Decision("billing", UNAVAILABLE, again=False, elsewhere=False)
 _NO_MODEL = _Decision("model_not_found", UNAVAILABLE, again=False, elsewhere=True)
+_UNPAID = _Decision("budget", UNAVAILABLE, again=False, elsewhere=True)
 _INVALID = _Decision("invalid_request", UNAVAILABLE, again=False, elsewhere=True)
 
 _BY_STATUS = {
@@ -139,6 +140,11 @@ def empty(request_id: str) -> UpstreamError:
 
 def context_exceeded(request_id: str) -> UpstreamError:
     return UpstreamError(_TOO_LONG, "the context window is full", status=200, request_id=request_id)
+
+
+def unpaid() -> UpstreamError:
+    """A call that was not made: there is no money for it. A cheaper model may still be asked."""
+    return UpstreamError(_UNPAID, "no budget has room for this call")
 
 
 def _retry_after(response: httpx2.Response) -> float | None:

@@ -4,7 +4,7 @@ step: text to show, a reset, a call for the ledger, and last the end."""
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -37,6 +37,26 @@ class Stop(Protocol):
     def sleep(self, seconds: float) -> None: ...
 
 
+class Allowance(Protocol):
+    """The money for one answer. Every call is held for before it is made, under its id."""
+
+    @property
+    def first_call(self) -> str:
+        """The id of a call that has been held for already, or ""."""
+
+    def hold(self, call: str, model: Model, request: Mapping[str, Any]) -> bool:
+        """Whether this request may be made."""
+
+
+class Unlimited:
+    """The allowance of those who need none: every call may be made."""
+
+    first_call = ""
+
+    def hold(self, call: str, model: Model, request: Mapping[str, Any]) -> bool:
+        return True
+
+
 @dataclass(frozen=True, slots=True)
 class Question:
     """What to ask. `tries` are the conversations to try in turn, each shorter than the one before, should the model
@@ -48,6 +68,7 @@ class Question:
     max_tokens: int
     user: str
     deadline: float
+    allowance: Allowance = field(default_factory=Unlimited)
 
 
 @dataclass(slots=True)
@@ -88,7 +109,8 @@ class Reset:
 @dataclass(frozen=True, slots=True)
 class Ended:
     """The end. `code` is "" where there is an answer, whole or not: then `complete` says which, and `text` is what the
-    visitor keeps of it. Else the protocol's error code, and whether asking again may help."""
+    visitor keeps of it. Else the protocol's error code, and whether asking again may help; `words` is the code whose
+    sentence says it best, where that is another one."""
 
     text: str
     stop_reason: str
@@ -96,6 +118,7 @@ class Ended:
     code: str = ""
     retry: bool = False
     retry_after: float | None = None
+    words: str = ""
 
 
 Step = Opening | Text | Reset | Call | Ended
@@ -179,12 +202,15 @@ class _Answering:
         return self._judge(stream)
 
     def _call(self, model: Model, begun: list[dict[str, Any]]) -> Generator[Step, None, Stream]:
-        call, stream = Call(model, self.calls, self.wall(), self.clock()), Stream()
-        self.calls += 1
-        yield Opening(call)
         asked = self.question
         params = build(model, asked.system, asked.tries[self.shorter], asked.max_tokens, asked.user)
         params["messages"] = [*params["messages"], *begun]
+        id = (not self.calls and asked.allowance.first_call) or ids.call()
+        if not asked.allowance.hold(id, model, params):
+            raise errors.unpaid()
+        call, stream = Call(model, self.calls, self.wall(), self.clock(), id), Stream()
+        self.calls += 1
+        yield Opening(call)
         failure: UpstreamError | Stopped | None = None
         try:
             with self.stop.interruptible(), self.client.open(params) as opened:
@@ -253,5 +279,8 @@ class _Answering:
             return Ended("".join(self.shown), "error", complete=False)
         code = error.code if error else errors.UNAVAILABLE
         after = error.retry_after if error else None
+        if error and error.kind == "budget":
+            # The protocol's `error` event has no code for it. The brand's words for it are the true ones all the same.
+            return Ended("", "error", complete=False, code=code, words="budget_exhausted")
         retry = code not in (errors.REFUSED, errors.TOO_LONG)
         return Ended("", "error", complete=False, code=code, retry=retry, retry_after=after)

@@ -31,12 +31,17 @@ def build(model: Model, system: str, said: Sequence[Said], max_tokens: int, user
     the provider can tell one visitor's misuse from another's."""
     return {
         "model": model.id,
-        "max_tokens": min(max_tokens + model.headroom, model.max_output),
+        "max_tokens": most_output(model, max_tokens),
         "system": [{"type": "text", "text": system, **_MARK}],
         "messages": _marked(_turns(said)),
         "metadata": {"user_id": user},
         **model.request,
     }
+
+
+def most_output(model: Model, max_tokens: int) -> int:
+    """The `max_tokens` of a request: the site's, and room to think where thinking counts against it."""
+    return min(max_tokens + model.headroom, model.max_output)
 
 
 def _turns(said: Sequence[Said]) -> list[dict[str, Any]]:

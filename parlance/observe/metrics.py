@@ -36,6 +36,7 @@ class Metrics:
         self._tokens = counter("tokens", "Tokens as the provider counted them", "site", "model", "kind")
         self._cost = counter("cost_nano_usd", "Cost of upstream calls in 1e-9 USD", "site", "model")
         self._limited = counter("limited", "Messages refused by a limit", "site", "limit")
+        self._unpaid = counter("budget_refused", "Messages and calls refused by a budget", "site", "scope")
         self._refused = counter("refused", "Requests refused, by the protocol's code", "code")
         self._calls = histogram("upstream_call_seconds", "From request to last byte", _CALL_S, "model", "outcome")
         self._errors = counter("upstream_errors", "Upstream calls that failed", "model", "error_class")
@@ -65,6 +66,9 @@ class Metrics:
 
     def limited(self, site: str, limit: str) -> None:
         self._limited.labels(site, limit).inc()
+
+    def budget_refused(self, site: str, scope: str) -> None:
+        self._unpaid.labels(site, scope).inc()
 
     def refused(self, code: str) -> None:
         self._refused.labels(code).inc()

@@ -7,8 +7,9 @@ commands does not wait out several timeouts.
 
 from __future__ import annotations
 
+import re
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from importlib import resources
 from typing import Any
 
@@ -22,6 +23,8 @@ from parlance.errors import StoreUnavailable
 CONNECT_S = 0.5
 ANSWER_S = 0.8
 COOL_S = 0.25
+
+_USES = re.compile(r"^-- uses (\w+)$", re.MULTILINE)
 
 Command = Sequence[Any]
 Entry = tuple[str, str, bytes]
@@ -40,11 +43,7 @@ class Store:
         self._clock = clock
         self._down_until = 0.0
         self._lines: list[Any] = []
-        self._scripts = {
-            path.name.removesuffix(".lua"): self.redis.register_script(path.read_text("utf-8"))
-            for path in resources.files("parlance.store").joinpath("lua").iterdir()
-            if path.name.endswith(".lua")
-        }
+        self._scripts = {name: self.redis.register_script(text) for name, text in _scripts()}
 
     def do(self, *command: Any) -> Any:
         """One command: `store.do("HGET", key, "version")`."""
@@ -130,6 +129,16 @@ class Store:
         except (redis.RedisError, OSError) as error:
             self._down_until = self._clock() + COOL_S
             raise StoreUnavailable(f"Redis did not answer: {type(error).__name__}") from error
+
+
+def _scripts() -> Iterator[tuple[str, str]]:
+    """Every script by name. A line `-- uses purse` puts `parts/purse.lua` before it: what several scripts share."""
+    folder = resources.files("parlance.store").joinpath("lua")
+    for path in folder.iterdir():
+        if path.name.endswith(".lua"):
+            text = path.read_text("utf-8")
+            parts = [folder.joinpath("parts", f"{name}.lua").read_text("utf-8") for name in _USES.findall(text)]
+            yield path.name.removesuffix(".lua"), "".join([*parts, text])
 
 
 def _connect(url: str, connections: int, answer_s: float | None = ANSWER_S) -> Any:

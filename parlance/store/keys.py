@@ -130,3 +130,20 @@ def unanswered(site: str) -> str:
     """`parlance:{fern}:unanswered` - sorted set of JSON (see knowledge/unanswered.py) by the time (ms) of asking, the
     latest thousand; as long as the site retains, from the last one."""
     return f"parlance:{{{site}}}:unanswered"
+
+
+def purse(site: str) -> str:
+    """`parlance:{fern}:purse` - hash `2026-11-20:spent`, `2026-11-20:held`, the same of `2026-11`: nano-dollars that
+    the calls of a day and a month have cost, and that those under way may cost (lua/parts/purse.lua); 400 days."""
+    return f"parlance:{{{site}}}:purse"
+
+
+def visitor_purse(site: str, visitor: str) -> str:
+    """`parlance:{fern}:visitor:v_1:purse` - hash `2026-11-20:spent`, `2026-11-20:held`; two days from the last call."""
+    return f"parlance:{{{site}}}:visitor:{visitor}:purse"
+
+
+def holds(site: str) -> str:
+    """`parlance:{fern}:holds` - hash call id -> `amount|turn|epoch|day|visitor|until`, the money that calls under way
+    may cost, each until its call is booked or its turn is over; 40 days from the last."""
+    return f"parlance:{{{site}}}:holds"
