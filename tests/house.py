@@ -285,7 +285,7 @@ class House:
         if not self._stopped:
             self._stopped, self._alive = True, False
             self.services.stop()
-            self.store.redis.close()
+            self.store.close()
 
 
 class Visitor:

@@ -15,6 +15,7 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as effort
 from hypothesis import strategies as st
 
+from parlance.errors import StoreUnavailable
 from parlance.site import IpLimits, Limits, SiteLimits, VisitorLimits
 from tests.house import FERN, MOSS, ORIGIN, OTHER_ORIGIN, House, until
 
@@ -827,6 +828,20 @@ def test_it_speaks_the_visitors_language(house, locale, detail):
     ann = house.visitor(locale=locale) if locale else house.visitor()
     ann.ask()
     assert ann.send().json["detail"].startswith(detail)
+
+
+def test_a_worker_speaks_for_a_site_that_it_has_had_no_visitor_of(house, settings, store, monkeypatch):
+    with House(settings, store.url, sites=()) as other:
+        until(lambda: other.services.sites._kept)
+
+        def away(act):
+            raise StoreUnavailable("away")
+
+        with monkeypatch.context() as outage:
+            outage.setattr(other.store, "_guarded", away)
+            reply = other.call("POST", "/v1/sessions", json={"site": "fern", "locale": "de"})
+    assert (reply.status, reply.code, reply.json["detail"]) == (503, "unavailable", "Fern ist kurz weg.")
+    assert reply.headers["Access-Control-Allow-Origin"] == ORIGIN
 
 
 def test_it_hears_the_browsers_language_before_a_session(house):

@@ -21,6 +21,7 @@ class _Delta(msgspec.Struct):
     thinking: str = ""
     signature: str = ""
     partial_json: str = ""
+    citation: dict[str, Any] | None = None
 
 
 class _BlockDelta(msgspec.Struct):
@@ -34,13 +35,33 @@ _anything = msgspec.json.Decoder().decode
 _DELTA = b"event: content_block_delta\n"
 
 
+class Sources:
+    """What an answer cites, numbered as it comes up: `[1]` is the first. `fresh` are those not yet shown."""
+
+    def __init__(self) -> None:
+        self.all: list[dict[str, Any]] = []
+        self.fresh: list[dict[str, Any]] = []
+
+    def number(self, citation: dict[str, Any]) -> int:
+        """The number of the cited passage: the same for the same source."""
+        source, title = citation.get("source") or "", citation.get("title") or ""
+        for known in self.all:
+            if known["source"] == source:
+                return int(known["n"])
+        self.all.append({"n": len(self.all) + 1, "source": source, "title": title})
+        self.fresh.append(self.all[-1])
+        return len(self.all)
+
+
 class Stream:
     """One answer's stream. Feed it bytes; afterwards its fields say how it ended.
 
-    `blocks` are the content blocks as they must be sent back, thinking and signatures included.
+    `blocks` are the content blocks as they must be sent back, thinking and signatures included; `sources` number what
+    the text cites, and the text gets their markers.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, sources: Sources | None = None) -> None:
+        self.sources = sources or Sources()
         self.message = ""
         self.usage = Usage()
         self.stop_reason = ""
@@ -75,9 +96,7 @@ class Stream:
             return self._on_delta(_block_delta(frame[frame.index(b"data:") + 5 :]))
         name, data = _fields(frame)
         handler = _HANDLERS.get(name)
-        if handler and data:
-            handler(self, _anything(data))
-        return ""
+        return (handler(self, _anything(data)) or "") if handler and data else ""
 
     def _on_delta(self, event: _BlockDelta) -> str:
         delta = event.delta
@@ -93,6 +112,8 @@ class Stream:
                 block["signature"] = delta.signature
             elif delta.type == "input_json_delta":
                 block["partial_json"] = block.get("partial_json", "") + delta.partial_json
+            elif delta.type == "citations_delta" and delta.citation:
+                block["citations"] = [*(block.get("citations") or []), delta.citation]
         return ""
 
     def _on_start(self, event: dict[str, Any]) -> None:
@@ -115,15 +136,18 @@ class Stream:
             self.blocks.append({})
         self.blocks[index] = dict(event.get("content_block") or {})
 
-    def _on_block_stop(self, event: dict[str, Any]) -> None:
+    def _on_block_stop(self, event: dict[str, Any]) -> str:
+        """A block is whole; returned are the markers of what it cites."""
         index = event.get("index", -1)
         if not 0 <= index < len(self.blocks):
-            return
+            return ""
         block = self.blocks[index]
         if block.get("type") == "text":
             block["text"] = "".join(self.texts.get(index, []))
-        elif "partial_json" in block:
+            return "".join(dict.fromkeys(f" [{self.sources.number(cited)}]" for cited in block.get("citations") or ()))
+        if "partial_json" in block:
             block["input"] = _anything(block.pop("partial_json") or b"{}")
+        return ""
 
     def _on_message_delta(self, event: dict[str, Any]) -> None:
         """The usage is cumulative and overwrites; what it leaves out keeps the figures of `message_start`."""
@@ -146,7 +170,7 @@ class Stream:
         raise from_event((event.get("error") or {}).get("type") or "", event.get("request_id") or "")
 
 
-_HANDLERS: dict[bytes, Callable[[Stream, dict[str, Any]], None]] = {
+_HANDLERS: dict[bytes, Callable[[Stream, dict[str, Any]], str | None]] = {
     b"message_start": Stream._on_start,
     b"content_block_start": Stream._on_block,
     b"content_block_stop": Stream._on_block_stop,

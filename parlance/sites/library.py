@@ -152,6 +152,10 @@ class Library:
             self._refresher = None
 
     def _refresh_on(self) -> None:
+        """Every site from the start: an outage may come before a site's first visitor does."""
+        with contextlib.suppress(StoreUnavailable):
+            for site in self.all():
+                self._remember(site.key, site)
         while True:
             gevent.sleep(FRESH_S)
             with contextlib.suppress(StoreUnavailable):

@@ -43,6 +43,7 @@ class Store:
         self._clock = clock
         self._down_until = 0.0
         self._lines: list[Any] = []
+        self._ears: Any = None
         self._scripts = {name: self.redis.register_script(text) for name, text in _scripts()}
 
     def do(self, *command: Any) -> Any:
@@ -82,8 +83,17 @@ class Store:
         return groups.values()
 
     def listen(self) -> Any:
-        """A client of its own for pub/sub: it waits without a time limit, so it must not share the others' pool."""
-        return _connect(self.url, 4, answer_s=None).pubsub(ignore_subscribe_messages=True)
+        """A subscription, from a client of its own: it waits without a time limit, so it must not share the pool."""
+        self._ears = self._ears or _connect(self.url, 4, answer_s=None)
+        return self._ears.pubsub(ignore_subscribe_messages=True)
+
+    def close(self) -> None:
+        """Drop every connection. Whoever uses the store again connects anew."""
+        while self._lines:
+            self._lines.pop().disconnect()
+        self.redis.close()
+        if self._ears:
+            self._ears.close()
 
     def run(self, script: str, keys: Sequence[str], args: Sequence[Any] = ()) -> Any:
         """The Lua script `lua/<script>.lua`, by its hash. Its header says what it takes and returns."""
@@ -103,7 +113,7 @@ class Store:
         pool's part is half of what each costs. The reply is as the server sent it."""
         line = self._lines.pop() if self._lines else self.redis.connection_pool.make_connection()
         try:
-            if line.is_connected and line.can_read(timeout=0):  # closed by the server meanwhile
+            if line.is_connected and _is_stale(line):
                 line.disconnect()
             line.send_command(*command)
             reply = line.read_response()
@@ -139,6 +149,14 @@ def _scripts() -> Iterator[tuple[str, str]]:
             text = path.read_text("utf-8")
             parts = [folder.joinpath("parts", f"{name}.lua").read_text("utf-8") for name in _USES.findall(text)]
             yield path.name.removesuffix(".lua"), "".join([*parts, text])
+
+
+def _is_stale(line: Any) -> bool:
+    """Whether the server has closed a kept connection meanwhile (it was started anew, perhaps)."""
+    try:
+        return bool(line.can_read(timeout=0))
+    except (redis.RedisError, OSError):
+        return True
 
 
 def _connect(url: str, connections: int, answer_s: float | None = ANSWER_S) -> Any:
