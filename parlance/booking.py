@@ -17,6 +17,8 @@ from parlance.observe.metrics import Metrics
 from parlance.runner import Task
 from parlance.site import Site
 
+NOTE = b"call "  # `call <row as JSON>`
+
 
 class Booking:
     """`wall` is seconds since the epoch."""
@@ -40,7 +42,7 @@ class Booking:
 
     def update(self, task: Task, call: Call) -> None:
         """What is known of a call by now: at its first word, what the input cost."""
-        self._journal.note(task.log, self._row(task, call, task.voice_version).to_json())
+        self._journal.note(task.log, NOTE.decode() + self._row(task, call, task.voice_version).to_json())
 
     def close(self, site: Site, task: Task, call: Call) -> None:
         """A call has ended, one way or another."""
@@ -53,7 +55,9 @@ class Booking:
         the rest, the input is as far as they were told, the output by what the journal has of it."""
         begun: dict[str, tuple[int, Row]] = {}  # by call: where it began, and what was known of it last
         for place, note in task.log.notes:
-            row = Row.from_json(note)
+            if not note.startswith(NOTE):
+                continue
+            row = Row.from_json(note.removeprefix(NOTE))
             begun[row.call] = begun.get(row.call, (place, row))[0], row
         ends = [*(place for place, _ in begun.values()), task.log.last]
         for (place, row), end in zip(begun.values(), ends[1:], strict=True):

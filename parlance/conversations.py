@@ -64,6 +64,7 @@ class Receipt:
     feedback: int
     turns: int
     identities: int
+    left: int = 0  # messages, wishes for a person, questions without an answer
 
 
 def stamp(seconds: float) -> str:

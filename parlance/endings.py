@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import time
 from collections.abc import Callable
@@ -13,6 +14,8 @@ from parlance.claude.loop import Ended
 from parlance.conversations import ASSISTANT, NOTICE, Message, stamp
 from parlance.errors import Fenced, StoreUnavailable
 from parlance.journal import Journal
+from parlance.knowledge.library import Shelf
+from parlance.knowledge.unanswered import Found, Unanswered, UnansweredQuestions
 from parlance.limits import ENDED_JOURNAL_S
 from parlance.observe.logs import log
 from parlance.observe.metrics import Metrics
@@ -22,6 +25,11 @@ from parlance.store import keys
 from parlance.store.client import Store
 
 FINISH_AGAIN_S = 0.5
+NO_MODEL = ("overloaded", "unavailable")
+PASSAGES = 3
+PASSAGE_CHARS = 600
+LISTED = 3
+COVERED = 0.3  # of the question's words, by weight: below that, the site's texts do not speak of it
 
 
 class Endings:
@@ -32,10 +40,13 @@ class Endings:
         store: Store,
         journal: Journal,
         metrics: Metrics,
+        shelf: Shelf,
+        unanswered: UnansweredQuestions,
         clock: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
     ) -> None:
         self._store, self._journal, self._metrics = store, journal, metrics
+        self._shelf, self._unanswered = shelf, unanswered
         self._clock, self._wall = clock, wall
 
     def finish(self, site: Site, task: Task, ended: Ended) -> None:
@@ -59,6 +70,8 @@ class Endings:
             if not finished:
                 raise Fenced(task.turn)
             self._journal.close(task.log, event_id, frame)
+        if task.asked and (site.knowledge or site.voice.faqs):
+            self._note_unanswered(site, task)
         self._metrics.turn_ended(state)
         if state != events.COMPLETE:
             log("turn_ended", state=state, code=ended.code or ended.stop_reason, **task.names)
@@ -78,11 +91,41 @@ class Endings:
             data: dict[str, object] = {"code": ended.code, "detail": detail, "retry": ended.retry}
             if ended.retry_after is not None:
                 data["retry_after"] = math.ceil(ended.retry_after)
+            if ended.code in NO_MODEL and (passages := self._passages(site, task)):
+                data["passages"] = passages
             notice = Message(answer, NOTICE, detail, now, turn=task.turn, code=ended.code)
             return events.FAILED, events.ERROR, data, notice
         state = _state(ended)
         data = {"message": answer, "state": state, "stop_reason": ended.stop_reason, "text": ended.text}
-        return state, events.DONE, data, Message(answer, ASSISTANT, ended.text, now, state=state, turn=task.turn)
+        sources = tuple(source.data() for source in ended.sources)
+        said = Message(answer, ASSISTANT, ended.text, now, state=state, turn=task.turn, sources=sources)
+        return state, events.DONE, data, said
+
+    def _passages(self, site: Site, task: Task) -> list[dict[str, str]]:
+        """What the site's own texts say about a question that no model has answered."""
+        found = self._shelf.best(site, task.asked, PASSAGES) if task.asked else []
+        return [
+            {"title": passage.title, "text": _short(passage.text)} | ({"url": passage.url} if passage.url else {})
+            for passage in found
+        ]
+
+    def _note_unanswered(self, site: Site, task: Task) -> None:
+        """Keep a question of which the site's texts know little: its owner may want to write about it."""
+        hits = self._shelf.search(site, task.asked, LISTED)
+        if max((hit.covers for hit in hits), default=0.0) >= COVERED:
+            return
+        question = Unanswered(
+            at=int(self._wall() * 1000),
+            visitor=task.record["visitor"],
+            conversation=task.record["conversation"],
+            message=task.record["question"],
+            text=task.asked,
+            language=task.record["locale"],
+            searched=(task.asked,),
+            found=tuple(Found.of(hit) for hit in hits),
+        )
+        with contextlib.suppress(StoreUnavailable):
+            self._unanswered.record(site.key, question, site.privacy.retain_days)
 
     def _write_end(self, site: Site, task: Task, state: str, event_id: str, frame: bytes, message: Message) -> bool:
         record, key = task.record, site.key
@@ -116,3 +159,8 @@ def _state(ended: Ended) -> str:
     if ended.complete:
         return events.COMPLETE
     return events.CANCELLED if ended.stop_reason == CANCELLED else events.INTERRUPTED
+
+
+def _short(text: str) -> str:
+    """The beginning of a passage, up to the end of a word."""
+    return text if len(text) <= PASSAGE_CHARS else text[:PASSAGE_CHARS].rsplit(None, 1)[0] + " …"

@@ -15,25 +15,30 @@ from parlance.conversations import ASSISTANT, NOTICE, PERSON, VISITOR, Conversat
 from parlance.errors import Fenced
 from parlance.runner import Task
 from parlance.site import Site
+from parlance.toolbox import Toolbox
 from parlance.voice.render import render
 
 
 class Questions:
-    def __init__(self, conversations: Conversations, models: Catalogue) -> None:
-        self._conversations, self._models = conversations, models
+    def __init__(self, conversations: Conversations, models: Catalogue, toolbox: Toolbox) -> None:
+        self._conversations, self._models, self._toolbox = conversations, models, toolbox
         self._voices: dict[tuple[str, int], str] = {}
+        self._sizes: dict[tuple[str, int], int] = {}
 
     def put(self, site: Site, task: Task) -> Question:
         """The question of a turn. Raises Fenced where its conversation was erased, StoreUnavailable."""
         models, max_tokens = self._means(site, soft=task.record.get("soft") == "1")
+        said = self._recall(site, task)
+        task.asked = said[-1].text
         return Question(
             system=self._voice(site),
-            tries=_tries(self._recall(site, task), self._window_tokens(site)),
+            tries=_tries(said, self._window_tokens(site)),
             models=models,
             max_tokens=max_tokens,
             user=task.record["visitor"],
             deadline=task.deadline,
             allowance=task.allowance,
+            tools=self._toolbox.lay_out(site, task),
         )
 
     def most(self, site: Site, message: object, at: float, *, soft: bool = False) -> int:
@@ -41,8 +46,16 @@ class Questions:
         is full, and the message. Raises UnknownPrice."""
         models, max_tokens = self._means(site, soft)
         remembered = self._window_tokens(site) * memory.BYTES_A_TOKEN
-        size = len(msgspec.json.encode((self._voice(site), message))) + remembered
+        size = self._stable_size(site) + len(msgspec.json.encode(message)) + remembered
         return worst_case(models[0], size, most_output(models[0], max_tokens), at)
+
+    def _stable_size(self, site: Site) -> int:
+        """Bytes of what every request of a version begins with: the tools and the voice."""
+        version = (site.key, site.version)
+        if version not in self._sizes:
+            self._sizes = {kept: size for kept, size in self._sizes.items() if kept[0] != site.key}
+            self._sizes[version] = len(msgspec.json.encode((self._toolbox.definitions(site), self._voice(site))))
+        return self._sizes[version]
 
     def _means(self, site: Site, soft: bool) -> tuple[list[Model], int]:
         """Who is asked, and for how many tokens at most."""

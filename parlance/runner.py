@@ -96,6 +96,7 @@ class Task:
     allowance: Allowance = field(default_factory=Unlimited)
     stop: StopSignal = field(default_factory=StopSignal)
     call: Call | None = None  # the one that is being made
+    asked: str = ""  # the visitor's question
     heard: Call | None = None  # the last one that has said something
     voice_version: int = 0
 

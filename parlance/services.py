@@ -23,6 +23,8 @@ from parlance.conversations import Conversations
 from parlance.endings import Endings
 from parlance.errors import ParlanceError
 from parlance.journal import Journal
+from parlance.knowledge.library import Shelf
+from parlance.knowledge.unanswered import UnansweredQuestions
 from parlance.ledger import Ledger
 from parlance.limits import Limits
 from parlance.observe.metrics import Metrics
@@ -35,9 +37,12 @@ from parlance.store import embedded
 from parlance.store.client import Store
 from parlance.store.mailbox import Mailbox
 from parlance.store.secretkey import secret_key
+from parlance.toolbox import Toolbox
+from parlance.tools.inbox import Inbox
 from parlance.turns import Turns
 from parlance.visitors import Visitors
 from parlance.voice import lint
+from parlance.web.outbound import Outbound
 
 DEMO_KEY = "demo"
 DRAIN_LOOK_S = 0.1
@@ -61,6 +66,10 @@ class Services:
     ledger: Ledger
     budgets: Budgets
     questions: Questions
+    shelf: Shelf
+    unanswered: UnansweredQuestions
+    leads: Inbox
+    wishes: Inbox
     runner: Runner
     turns: Turns
     models: Catalogue
@@ -108,7 +117,9 @@ def build(
     mailbox = Mailbox(store, worker)
     journal = Journal(store, mailbox, metrics.journal_lag)
     budgets = Budgets(store, metrics.budget_refused)
-    questions = Questions(conversations, models)
+    shelf, unanswered = Shelf(), UnansweredQuestions(store)
+    toolbox = Toolbox(store, journal, shelf, Outbound(settings.private_tool_hosts), _secret)
+    questions = Questions(conversations, models, toolbox)
     runner = Runner(store, mailbox, journal, sites.keys, free_holds=budgets.free)
     ledger = Ledger(store, settings.data_dir / "ledger", worker, metrics.ledger_pending)
     client = _client(settings, upstream)
@@ -120,9 +131,11 @@ def build(
         journal=journal,
         runner=runner,
         questions=questions,
+        toolbox=toolbox,
+        unanswered=unanswered,
         claude=Claude(client, policy),
         booking=Booking(journal, ledger, models, metrics, worker, time.time),
-        endings=Endings(store, journal, metrics),
+        endings=Endings(store, journal, metrics, shelf, unanswered),
         budgets=budgets,
         metrics=metrics,
         deadline_s=settings.answer_deadline_s,
@@ -139,6 +152,10 @@ def build(
         ledger=ledger,
         budgets=budgets,
         questions=questions,
+        shelf=shelf,
+        unanswered=unanswered,
+        leads=toolbox.leads,
+        wishes=toolbox.wishes,
         runner=runner,
         turns=turns,
         models=models,

@@ -8,19 +8,20 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import gevent
 
 from parlance import events, ids
 from parlance.booking import Booking
 from parlance.budgets import Allowance, Budgets
-from parlance.claude.loop import Call, Claude, Ended, Opening, Reset, Text
+from parlance.claude.loop import Call, Claude, Ended, Opening, Reset, Source, Text
 from parlance.claude.models import UnknownPrice
 from parlance.conversations import ASSISTANT, VISITOR, Conversations, Message, Receipt, stamp
 from parlance.endings import Endings
 from parlance.errors import Fenced, MessageTooLong, NotFound, StoreUnavailable, Unavailable
 from parlance.journal import Journal
+from parlance.knowledge.unanswered import UnansweredQuestions
 from parlance.limits import Limits
 from parlance.limits import Message as Asking
 from parlance.observe.logs import log
@@ -31,6 +32,7 @@ from parlance.site import Site
 from parlance.sites.library import Library
 from parlance.store import keys
 from parlance.store.client import Store
+from parlance.toolbox import Toolbox
 from parlance.visitors import Session
 
 LAST_EPOCH = 4  # a turn that has outlived so many workers is not begun again: it may be what kills them
@@ -60,6 +62,8 @@ class Turns:
         journal: Journal,
         runner: Runner,
         questions: Questions,
+        toolbox: Toolbox,
+        unanswered: UnansweredQuestions,
         claude: Claude,
         booking: Booking,
         endings: Endings,
@@ -72,6 +76,7 @@ class Turns:
         self._store, self._sites, self._conversations = store, sites, conversations
         self._limits, self._journal, self._runner = limits, journal, runner
         self._questions, self._claude, self._booking, self._endings = questions, claude, booking, endings
+        self._toolbox, self._unanswered = toolbox, unanswered
         self._budgets, self._metrics = budgets, metrics
         self._deadline_s, self._clock, self._wall = deadline_s, clock, wall
         runner.adopt = self._adopt
@@ -170,7 +175,9 @@ class Turns:
         current = self._conversations.current(site, visitor)
         if current and current.turn:
             self.cancel(site, visitor, current.turn)
-        return self._conversations.erase(site, visitor)
+        receipt = self._conversations.erase(site, visitor)
+        left = self._toolbox.erase(site, visitor) + self._unanswered.erase(site, visitor)
+        return replace(receipt, left=left)
 
     def _check(self, site: str, visitor: str, turn: str) -> str:
         """The state of a turn of this visitor's. Raises NotFound for any other."""
@@ -252,6 +259,8 @@ class Turns:
                     gevent.spawn(self._note_first_text, task, *self._heard(task))
             elif isinstance(step, Reset):
                 self._journal.write(task.log, events.RESET, {"reason": step.reason})
+            elif isinstance(step, Source):
+                self._journal.write(task.log, events.SOURCE, step.data())
             elif isinstance(step, Opening):
                 self._booking.open(site, task, step.call)
             elif isinstance(step, Call):

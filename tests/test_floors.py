@@ -12,7 +12,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 # one visitor message, from begin to done
-WALK = {f"parlance.{part}" for part in ("turns", "questions", "endings", "runner", "booking")}
+WALK = {f"parlance.{part}" for part in ("turns", "questions", "toolbox", "endings", "runner", "booking")}
 WORDS = {f"parlance.{name}" for name in ("errors", "events", "ids", "phrases", "settings", "site")}
 
 # From the ground up. A module belongs to the longest name that begins its own; what stands nowhere is domain.

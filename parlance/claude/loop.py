@@ -16,7 +16,7 @@ from parlance.claude.errors import UpstreamError
 from parlance.claude.models import Model, Usage
 from parlance.claude.request import Said, build
 from parlance.claude.retry import Policy
-from parlance.claude.stream import Stream, pieces
+from parlance.claude.stream import Sources, Stream, pieces
 
 RESTARTS = 1  # answers that broke after the first word and are begun anew
 FINISHED = ("end_turn", "stop_sequence")
@@ -57,6 +57,29 @@ class Unlimited:
         return True
 
 
+class Tools(Protocol):
+    """What Claude may use while it answers. `use` carries out the calls among the blocks of one message and returns
+    their results, in order; it waits, and may be interrupted. `spent`: from now on it carries out nothing more."""
+
+    @property
+    def spent(self) -> bool: ...
+    def definitions(self) -> Sequence[dict[str, Any]]: ...
+    def use(self, blocks: Sequence[dict[str, Any]]) -> list[dict[str, Any]]: ...
+
+
+class _NoTools:
+    spent = True
+
+    def definitions(self) -> Sequence[dict[str, Any]]:
+        return ()
+
+    def use(self, blocks: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+        return []
+
+
+NO_TOOLS = _NoTools()
+
+
 @dataclass(frozen=True, slots=True)
 class Question:
     """What to ask. `tries` are the conversations to try in turn, each shorter than the one before, should the model
@@ -69,6 +92,7 @@ class Question:
     user: str
     deadline: float
     allowance: Allowance = field(default_factory=Unlimited)
+    tools: Tools = field(default_factory=lambda: NO_TOOLS)
 
 
 @dataclass(slots=True)
@@ -107,6 +131,19 @@ class Reset:
 
 
 @dataclass(frozen=True, slots=True)
+class Source:
+    """A passage that the answer cites: `n` is what the marker `[n]` in its text shows."""
+
+    n: int
+    title: str
+    url: str
+
+    def data(self) -> dict[str, Any]:
+        """As the protocol has it: no `url` where there is none."""
+        return {"n": self.n, "title": self.title} | ({"url": self.url} if self.url else {})
+
+
+@dataclass(frozen=True, slots=True)
 class Ended:
     """The end. `code` is "" where there is an answer, whole or not: then `complete` says which, and `text` is what the
     visitor keeps of it. Else the protocol's error code, and whether asking again may help; `words` is the code whose
@@ -119,9 +156,10 @@ class Ended:
     retry: bool = False
     retry_after: float | None = None
     words: str = ""
+    sources: tuple[Source, ...] = ()
 
 
-Step = Opening | Text | Reset | Call | Ended
+Step = Opening | Text | Reset | Source | Call | Ended
 
 
 class Claude:
@@ -152,6 +190,8 @@ class _Answering:
         self.question, self.stop = question, stop
         self.shown: list[str] = []
         self.spoken = False  # by the present attempt
+        self.apart = False  # what comes next is another message than what was shown last
+        self.sources = Sources()
         self.restarts = 0
         self.shorter = 0
         self.calls = 0
@@ -191,24 +231,35 @@ class _Answering:
                 return Ended("".join(self.shown), self.stop.reason, complete=False)
 
     def _attempt(self, model: Model) -> Generator[Step, None, Ended]:
-        """One answer of one model: one call, and more where the provider pauses it."""
+        """One answer of one model: one call, and another whenever the provider pauses it or it has used tools."""
         begun: list[dict[str, Any]] = []
-        self.spoken = False
-        for _ in range(CONTINUATIONS + 1):
+        self.spoken, self.sources, pauses = False, Sources(), 0
+        tools = self.question.tools
+        usable = bool(tools.definitions())
+        while True:
             stream = yield from self._call(model, begun)
-            if stream.stop_reason != "pause_turn":
-                break
-            begun = [*begun, {"role": "assistant", "content": stream.blocks}]
-        return self._judge(stream)
+            if stream.stop_reason == "tool_use" and usable:
+                usable = not tools.spent  # once more after that: then Claude is told so, and answers with what it has
+                begun = [*begun, _said(stream), {"role": "user", "content": self._use(tools, stream)}]
+                self.apart = True
+            elif stream.stop_reason == "pause_turn" and pauses < CONTINUATIONS:
+                begun, pauses = [*begun, _said(stream)], pauses + 1
+            else:
+                return self._judge(stream)
+
+    def _use(self, tools: Tools, stream: Stream) -> list[dict[str, Any]]:
+        with self.stop.interruptible():
+            return tools.use(stream.blocks)
 
     def _call(self, model: Model, begun: list[dict[str, Any]]) -> Generator[Step, None, Stream]:
         asked = self.question
-        params = build(model, asked.system, asked.tries[self.shorter], asked.max_tokens, asked.user)
+        said, tools = asked.tries[self.shorter], asked.tools.definitions()
+        params = build(model, asked.system, said, asked.max_tokens, asked.user, tools)
         params["messages"] = [*params["messages"], *begun]
         id = (not self.calls and asked.allowance.first_call) or ids.call()
         if not asked.allowance.hold(id, model, params):
             raise errors.unpaid()
-        call, stream = Call(model, self.calls, self.wall(), self.clock(), id), Stream()
+        call, stream = Call(model, self.calls, self.wall(), self.clock(), id), Stream(self.sources)
         self.calls += 1
         yield Opening(call)
         failure: UpstreamError | Stopped | None = None
@@ -219,6 +270,7 @@ class _Answering:
                     if call.first_token < 0:
                         call.first_token, call.usage = self.clock() - call.began, stream.usage
                     yield from self._show(text)
+                    yield from self._cite()
             if not stream.complete:
                 raise errors.truncated(call.request_id)
             if stream.stop_reason in FINISHED and not self._text().strip():
@@ -244,9 +296,16 @@ class _Answering:
         if not self.spoken and self.shown:
             self.shown.clear()
             yield Reset("retry")
-        self.spoken = True
+        if self.spoken and self.apart:
+            text = "\n\n" + text.lstrip()
+        self.spoken, self.apart = True, False
         self.shown.append(text)
         yield Text(text)
+
+    def _cite(self) -> Iterator[Source]:
+        """The sources whose markers have just been shown."""
+        fresh, self.sources.fresh = self.sources.fresh, []
+        yield from map(_source, fresh)
 
     def _reckon(self, call: Call, stream: Stream) -> None:
         """The provider's figures where it gave them; where the stream was cut, what was said tells the least it was."""
@@ -263,14 +322,14 @@ class _Answering:
         """`stop_reason`, case by case. What is unknown counts as cut off, never as complete."""
         text, reason = self._text(), stream.stop_reason
         if reason in FINISHED:
-            return Ended(text, reason, complete=True)
+            return Ended(text, reason, complete=True, sources=tuple(map(_source, self.sources.all)))
         if reason == "refusal":
             return Ended("", reason, complete=False, code=errors.REFUSED)
         if reason == "model_context_window_exceeded" and not text:
             raise errors.context_exceeded("")
         if not text:
             return Ended("", reason, complete=False, code=errors.CUT, retry=True)
-        return Ended(text, reason, complete=False)
+        return Ended(text, reason, complete=False, sources=tuple(map(_source, self.sources.all)))
 
     def _failed(self) -> Ended:
         """No model answered. What was shown is kept; else the visitor is told what the last error means for them."""
@@ -284,3 +343,14 @@ class _Answering:
             return Ended("", "error", complete=False, code=code, words="budget_exhausted")
         retry = code not in (errors.REFUSED, errors.TOO_LONG)
         return Ended("", "error", complete=False, code=code, retry=retry, retry_after=after)
+
+
+def _said(stream: Stream) -> dict[str, Any]:
+    """What Claude said, as it has to be sent back: to the letter, thinking and signatures included."""
+    return {"role": "assistant", "content": stream.blocks}
+
+
+def _source(cited: dict[str, Any]) -> Source:
+    """Only what can be a link is one: passages without an address have a name of their own in its place."""
+    url = cited["source"] if cited["source"].startswith(("https://", "http://")) else ""
+    return Source(cited["n"], cited["title"], url)

@@ -26,12 +26,15 @@ class Said(Protocol):
     def page(self) -> Mapping[str, str] | None: ...
 
 
-def build(model: Model, system: str, said: Sequence[Said], max_tokens: int, user: str) -> dict[str, Any]:
+def build(
+    model: Model, system: str, said: Sequence[Said], max_tokens: int, user: str, tools: Sequence[dict[str, Any]] = ()
+) -> dict[str, Any]:
     """The parameters of a streamed request. `said` begins and ends with the visitor; `user` is an opaque id, by which
-    the provider can tell one visitor's misuse from another's."""
+    the provider can tell one visitor's misuse from another's; `tools` are definitions, always in the same order."""
     return {
         "model": model.id,
         "max_tokens": most_output(model, max_tokens),
+        **({"tools": list(tools)} if tools else {}),
         "system": [{"type": "text", "text": system, **_MARK}],
         "messages": _marked(_turns(said)),
         "metadata": {"user_id": user},
