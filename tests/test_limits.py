@@ -76,7 +76,8 @@ class Gate:
 
 @pytest.fixture
 def gate(store):
-    return lambda **allowed: Gate(store, replace(WIDE, **allowed))
+    yield lambda **allowed: Gate(store, replace(WIDE, **allowed))
+    store.close()
 
 
 # -- rates -------------------------------------------------------------------------------------------------------------
@@ -217,7 +218,9 @@ def crowd(ask) -> list[str]:
 
 @pytest.fixture(params=["node", "cluster"])
 def any_store(request, store, cluster_store):
-    return {"node": store, "cluster": cluster_store}[request.param]
+    yield {"node": store, "cluster": cluster_store}[request.param]
+    store.close()
+    cluster_store.close()
 
 
 def test_of_a_thousand_at_once_exactly_a_hundred_hold_a_place(any_store):

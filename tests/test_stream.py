@@ -367,6 +367,7 @@ def test_nothing_is_appended_to_a_stream_that_is_gone(store):
     assert store.do("EXISTS", "gone") == 0
     store.do("XADD", "there", "0-2", "f", "x")
     assert store.append([("there", "0-2", b"y"), ("gone", "0-3", b"y"), ("there", "0-3", b"y")]) == [False, False, True]
+    store.close()
 
 
 def test_an_answer_that_ends_in_an_outage_ends_after_its_last_word(house, ann, monkeypatch):
