@@ -62,7 +62,7 @@ class Booking:
         ends = [*(place for place, _ in begun.values()), task.log.last]
         for (place, row), end in zip(begun.values(), ends[1:], strict=True):
             self._ledger.record(self._lost(row, task.log.between(place, end)))
-        task.log.notes.clear()
+        task.log.notes[:] = [note for note in task.log.notes if not note[1].startswith(NOTE)]
 
     def _lost(self, row: Row, frames: Iterable[bytes]) -> Row:
         written = map(events.parse_sent, frames)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -53,6 +53,19 @@ class Conversation:
     messages: tuple[Message, ...] = ()
     turn: str = ""  # the running one, or ""
     answered_by: str = "assistant"
+
+
+@dataclass(frozen=True, slots=True)
+class Remembered:
+    """Where a conversation's window stands, and its messages from there on."""
+
+    start: int
+    messages: tuple[Message, ...]
+
+
+def remembered(reply: Sequence[bytes]) -> Remembered | None:
+    """What lua/parts/remembered.lua returns, read."""
+    return Remembered(int(reply[0]), tuple(map(Message.from_json, reply[1:]))) if reply else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,19 +132,24 @@ class Conversations:
             record.get(b"answered_by", b"assistant").decode(),
         )
 
-    def recall(self, site: str, conversation: str) -> tuple[int, list[Message]] | None:
-        """Where the conversation's window stands, and its messages from there on; None where there is none any more."""
+    def recall(self, site: str, conversation: str) -> Remembered | None:
+        """What is remembered of a conversation; None where there is none any more."""
         places = [
             keys.conversation(site, conversation),
             keys.message_order(site, conversation),
             keys.messages(site, conversation),
         ]
-        reply = self._store.run("recall", places)
-        return (int(reply[0]), [Message.from_json(text) for text in reply[1:]]) if reply else None
+        return remembered(self._store.run("recall", places))
 
-    def slide(self, site: str, conversation: str, start: int) -> None:
+    def message(self, site: str, conversation: str, message: str) -> Message | None:
+        text = self._store.do("HGET", keys.messages(site, conversation), message)
+        return Message.from_json(text) if text else None
+
+    def slide(self, site: str, conversation: str, start: int, retain_days: int) -> None:
         """Move the window: what lies before it is kept, and not recalled any more."""
-        self._store.do("HSET", keys.conversation(site, conversation), "window", start)
+        place = keys.conversation(site, conversation)
+        # Should it have been erased in this moment, it must not come back for good.
+        self._store.many([("HSET", place, "window", start), ("EXPIRE", place, retain_days * _DAY, "NX")])
 
     def rate(self, site: str, visitor: str, message: str, rating: str | None, reason: str, retain_days: int) -> None:
         """Keep what a visitor thinks of an answer of theirs; a rating of None takes it back.

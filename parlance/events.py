@@ -14,11 +14,13 @@ START = "start"  # {"turn", "conversation", "message"}
 TEXT = "text"  # {"text"}
 TOOL = "tool"  # {"id", "label", "state": running | done | failed}
 SOURCE = "source"  # {"n", "title", "url"?}
+SUGGESTIONS = "suggestions"  # {"replies": [...]}, the latest of a turn counts
+HANDOFF = "handoff"  # {"state": asked}
 RESET = "reset"  # {"reason"}
 DONE = "done"  # {"message", "state": complete | cancelled | interrupted, "stop_reason", "text"}
-ERROR = "error"  # {"code", "detail", "retry_after"?, "retry"}
+ERROR = "error"  # {"code", "detail", "retry_after"?, "retry", "passages"?: [{"title", "url"?, "text"}]}
 
-ALL = (START, TEXT, TOOL, SOURCE, RESET, DONE, ERROR)
+ALL = (START, TEXT, TOOL, SOURCE, SUGGESTIONS, HANDOFF, RESET, DONE, ERROR)
 LAST = (DONE, ERROR)
 
 HEARTBEAT = b": still here\n\n"

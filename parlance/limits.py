@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -38,12 +38,14 @@ class Rate:
 @dataclass(frozen=True, slots=True)
 class Admitted:
     """`joined` is the turn that this message's id began earlier; else `turn` has just been admitted. `soft`: a budget
-    comes to its end, so the answer is to be a cheap one."""
+    comes to its end, so the answer is to be a cheap one. `remembered` is what `Conversations.recalled` reads: it comes
+    along because the answer asks for it at once."""
 
     turn: str
     joined: bool
     headers: Mapping[str, str]
     soft: bool = False
+    remembered: Sequence[bytes] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +93,7 @@ class Limits:
             raise _limited(reply)
         if outcome == "budget":
             raise _exhausted(reply)
-        return Admitted(message.turn, joined=False, headers=_headers(reply[3:]), soft=bool(reply[2]))
+        return Admitted(message.turn, False, _headers(reply[3:]), soft=bool(reply[1]), remembered=reply[2])
 
 
 def _rates(site: sites.Site, message: Message) -> list[tuple[Rate, str]]:

@@ -9,7 +9,7 @@ import msgspec
 from parlance import memory
 from parlance.budgets import SOFT_TIER, SOFT_TOKENS, worst_case
 from parlance.claude.loop import Question
-from parlance.claude.models import Catalogue, Model
+from parlance.claude.models import Catalogue, Model, Usage
 from parlance.claude.request import most_output
 from parlance.conversations import ASSISTANT, NOTICE, PERSON, VISITOR, Conversations, Message
 from parlance.errors import Fenced
@@ -49,6 +49,11 @@ class Questions:
         size = self._stable_size(site) + len(msgspec.json.encode(message)) + remembered
         return worst_case(models[0], size, most_output(models[0], max_tokens), at)
 
+    def check_prices(self, site: Site, at: float) -> None:
+        """Raises UnknownPrice where a model that may be asked has no price at `at`."""
+        for model in self._means(site, soft=False)[0]:
+            model.cost(Usage(), at)
+
     def _stable_size(self, site: Site) -> int:
         """Bytes of what every request of a version begins with: the tools and the voice."""
         version = (site.key, site.version)
@@ -64,15 +69,21 @@ class Questions:
         return self._models.choose(first, site.model.fallback), most
 
     def _recall(self, site: Site, task: Task) -> list[Message]:
-        """What of the conversation is remembered; a window that is full slides here, and stays where it slid to."""
-        recalled = self._conversations.recall(site.key, task.record["conversation"])
+        """What of the conversation is remembered, as far as it may be sent. A window that is full slides here, and
+        stays where it slid to; a question that is asked anew may lie before it."""
+        conversation, question = task.record["conversation"], task.record["question"]
+        recalled = task.remembered or self._conversations.recall(site.key, conversation)
+        task.remembered = None  # of the first moment only
         if recalled is None:
             raise Fenced(task.turn)  # erased since
-        start, messages = recalled
-        slid = memory.window(messages, self._window_tokens(site)).start
+        slid = memory.window(recalled.messages, self._window_tokens(site)).start
         if slid:
-            self._conversations.slide(site.key, task.record["conversation"], start + slid)
-        return _sayable(messages[slid:], task.record["question"])
+            self._conversations.slide(site.key, conversation, recalled.start + slid, site.privacy.retain_days)
+        messages = list(recalled.messages[slid:])
+        if all(message.id != question for message in messages):
+            asked = self._conversations.message(site.key, conversation, question)
+            messages += [asked] if asked else []
+        return _sayable(messages, question)
 
     def _window_tokens(self, site: Site) -> int:
         """The site's wish, as far as every model that may be asked has room for it beside voice and answer."""

@@ -20,9 +20,10 @@ from gevent.hub import get_hub
 
 from parlance import events
 from parlance.claude.loop import Allowance, Call, Stopped, Unlimited
+from parlance.conversations import Remembered
 from parlance.errors import StoreUnavailable
 from parlance.journal import Journal, Log
-from parlance.limits import LEASE_MS, RUNNING_JOURNAL_S
+from parlance.limits import LEASE_MS, RUNNING_JOURNAL_S, TURN_S
 from parlance.observe.logs import log
 from parlance.store import keys
 from parlance.store.client import Store
@@ -96,6 +97,7 @@ class Task:
     allowance: Allowance = field(default_factory=Unlimited)
     stop: StopSignal = field(default_factory=StopSignal)
     call: Call | None = None  # the one that is being made
+    remembered: Remembered | None = None  # of the conversation, where admission brought it along
     asked: str = ""  # the visitor's question
     heard: Call | None = None  # the last one that has said something
     voice_version: int = 0
@@ -166,7 +168,9 @@ class Runner:
             self._tasks[turn].stop.set(CANCELLED)
             return
         place = keys.turn(site, turn)
-        owner, _ = self._store.many([("HGET", place, "owner"), ("HSET", place, "cancel", 1)])
+        # Should it have been erased in this moment, its record must not come back for good.
+        wish = [("HSET", place, "cancel", 1), ("EXPIRE", place, TURN_S, "NX")]
+        owner, *_ = self._store.many([("HGET", place, "owner"), *wish])
         if owner:
             self._mailbox.send([(owner.decode(), Letter("cancel", site, turn))])
 

@@ -123,6 +123,11 @@ class Budgets:
     month: int | None = None
     visitor_day: int | None = None
 
+    @property
+    def any(self) -> bool:
+        """Whether there is one: without, nothing has to be held."""
+        return any(budget is not None for budget in (self.day, self.month, self.visitor_day))
+
 
 @dataclass(frozen=True, slots=True)
 class Theme:

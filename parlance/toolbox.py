@@ -105,9 +105,11 @@ class InUse:
     def _remember(self, place: str, result: Result) -> None:
         """Into the journal, and wait until it is there. In an outage the turn goes on without: its viewers wait."""
         self._results[place] = result
-        self._journal.note(self._task.log, f"{NOTE.decode()}{place} {result.to_json()}")
+        turn, note = self._task.log, f"{NOTE.decode()}{place} {result.to_json()}"
+        turn.notes.append((turn.last, note.encode()))  # should the turn come back to this worker
+        self._journal.note(turn, note)
         try:
-            self._journal.settle(self._task.log)
+            self._journal.settle(turn)
         except StoreUnavailable as error:
             log("tool_result_not_kept", level="warning", error=error, **self._task.names)
 

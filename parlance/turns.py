@@ -15,9 +15,9 @@ import gevent
 from parlance import events, ids
 from parlance.booking import Booking
 from parlance.budgets import Allowance, Budgets
-from parlance.claude.loop import Call, Claude, Ended, Opening, Reset, Source, Text
+from parlance.claude.loop import UNLIMITED, Call, Claude, Ended, Opening, Reset, Source, Text, Unlimited
 from parlance.claude.models import UnknownPrice
-from parlance.conversations import ASSISTANT, VISITOR, Conversations, Message, Receipt, stamp
+from parlance.conversations import ASSISTANT, VISITOR, Conversations, Message, Receipt, remembered, stamp
 from parlance.endings import Endings
 from parlance.errors import Fenced, MessageTooLong, NotFound, StoreUnavailable, Unavailable
 from parlance.journal import Journal
@@ -106,7 +106,7 @@ class Turns:
         turn, answer = ids.turn(), ids.message()
         said = Message(id, VISITOR, text, stamp(self._wall()), turn=turn, page=page)
         start = events.frame(events.START, {"turn": turn, "conversation": conversation, "message": answer})
-        call = ids.call()
+        call = ids.call() if site.budgets.any else ""
         record: dict[str, str | int] = {
             "visitor": session.visitor,
             "conversation": conversation,
@@ -134,14 +134,19 @@ class Turns:
         if admitted.joined:
             return Begun(admitted.turn, {}, self._replay(site.key, session.visitor, admitted.turn))
         record |= {"id": turn, "soft": int(admitted.soft)}
-        held = {call: asking.soft_hold if admitted.soft else asking.hold}
-        self._start(site, {name: str(value) for name, value in record.items()}, start, began, held)
+        held = {call: asking.soft_hold if admitted.soft else asking.hold} if call else {}
+        task = self._task(site, {name: str(value) for name, value in record.items()}, start, began, held)
+        task.remembered = remembered(admitted.remembered)
+        self._runner.start_task(task, self._run)
         return Begun(turn, admitted.headers, self._journal.follow(site.key, turn))
 
     def _holds(self, site: Site, message: object) -> dict[str, int]:
-        """What the first call holds, and what it holds in the soft stage."""
+        """What the first call holds, and what it holds in the soft stage; nothing where there is no budget."""
         try:
             now = self._wall()
+            if not site.budgets.any:
+                self._questions.check_prices(site, now)
+                return {}
             return {
                 "hold": self._questions.most(site, message, now),
                 "soft_hold": self._questions.most(site, message, now, soft=True),
@@ -198,12 +203,12 @@ class Turns:
 
     # -- the turn --------------------------------------------------------------------------------------------------
 
-    def _start(
+    def _task(
         self, site: Site, record: dict[str, str], frame: bytes, began: float, held: dict[str, int] | None = None
-    ) -> None:
+    ) -> Task:
         """`held` is what admission holds for the first call. Who takes a turn over holds anew: the money of a worker
         that died stays with what that worker may have spent."""
-        task = Task(
+        return Task(
             site=site.key,
             turn=record["id"],
             epoch=int(record["epoch"]),
@@ -212,15 +217,19 @@ class Turns:
             unwatched_s=site.privacy.unwatched_seconds,
             record=record,
             began=began,
-            allowance=Allowance(self._budgets, site, record["id"], int(record["epoch"]), record["visitor"], held or {}),
+            allowance=self._allowance(site, record, held or {}),
         )
-        self._runner.start_task(task, self._run)
+
+    def _allowance(self, site: Site, record: dict[str, str], held: dict[str, int]) -> Allowance | Unlimited:
+        if not site.budgets.any:
+            return UNLIMITED
+        return Allowance(self._budgets, site, record["id"], int(record["epoch"]), record["visitor"], held)
 
     def _adopt(self, site_key: str, record: dict[str, str], frame: bytes) -> None:
         """Go on with a turn that was taken over from a worker that died, or gave it up."""
         self._metrics.takeover()
         site = self._sites.get(site_key)
-        self._start(site, record, frame, self._clock())
+        self._runner.start_task(self._task(site, record, frame, self._clock()), self._run)
 
     def _run(self, task: Task) -> None:
         """A turn's life. Whatever happens, the turn ends: with its answer, with an error event, or in other hands."""

@@ -57,6 +57,9 @@ class Unlimited:
         return True
 
 
+UNLIMITED = Unlimited()
+
+
 class Tools(Protocol):
     """What Claude may use while it answers. `use` carries out the calls among the blocks of one message and returns
     their results, in order; it waits, and may be interrupted. `spent`: from now on it carries out nothing more."""
@@ -191,7 +194,7 @@ class _Answering:
         self.shown: list[str] = []
         self.spoken = False  # by the present attempt
         self.apart = False  # what comes next is another message than what was shown last
-        self.sources = Sources()
+        self.sources = self.cited = Sources()  # of the present attempt, and of the one whose text is shown
         self.restarts = 0
         self.shorter = 0
         self.calls = 0
@@ -213,7 +216,7 @@ class _Answering:
             try:
                 return (yield from self._attempt(model))
             except Stopped:
-                return Ended("".join(self.shown), self.stop.reason, complete=False)
+                return self._so_far(self.stop.reason)
             except UpstreamError as error:
                 self.error = error
             if self.error.code == errors.TOO_LONG and self.shorter + 1 < len(self.question.tries):
@@ -228,7 +231,7 @@ class _Answering:
             try:
                 self.stop.sleep(wait)
             except Stopped:
-                return Ended("".join(self.shown), self.stop.reason, complete=False)
+                return self._so_far(self.stop.reason)
 
     def _attempt(self, model: Model) -> Generator[Step, None, Ended]:
         """One answer of one model: one call, and another whenever the provider pauses it or it has used tools."""
@@ -296,6 +299,7 @@ class _Answering:
         if not self.spoken and self.shown:
             self.shown.clear()
             yield Reset("retry")
+        self.cited = self.sources
         if self.spoken and self.apart:
             text = "\n\n" + text.lstrip()
         self.spoken, self.apart = True, False
@@ -322,20 +326,24 @@ class _Answering:
         """`stop_reason`, case by case. What is unknown counts as cut off, never as complete."""
         text, reason = self._text(), stream.stop_reason
         if reason in FINISHED:
-            return Ended(text, reason, complete=True, sources=tuple(map(_source, self.sources.all)))
+            return self._so_far(reason, complete=True)
         if reason == "refusal":
             return Ended("", reason, complete=False, code=errors.REFUSED)
         if reason == "model_context_window_exceeded" and not text:
             raise errors.context_exceeded("")
         if not text:
             return Ended("", reason, complete=False, code=errors.CUT, retry=True)
-        return Ended(text, reason, complete=False, sources=tuple(map(_source, self.sources.all)))
+        return self._so_far(reason)
+
+    def _so_far(self, reason: str, *, complete: bool = False) -> Ended:
+        """The end, with what is shown and what that cites."""
+        return Ended("".join(self.shown), reason, complete, sources=tuple(map(_source, self.cited.all)))
 
     def _failed(self) -> Ended:
         """No model answered. What was shown is kept; else the visitor is told what the last error means for them."""
         error = self.error
         if self.shown:
-            return Ended("".join(self.shown), "error", complete=False)
+            return self._so_far("error")
         code = error.code if error else errors.UNAVAILABLE
         after = error.retry_after if error else None
         if error and error.kind == "budget":
@@ -346,8 +354,10 @@ class _Answering:
 
 
 def _said(stream: Stream) -> dict[str, Any]:
-    """What Claude said, as it has to be sent back: to the letter, thinking and signatures included."""
-    return {"role": "assistant", "content": stream.blocks}
+    """What Claude said, as it has to be sent back: to the letter, thinking and signatures included. Texts without a
+    word may come from the API, and are refused by it."""
+    said = [block for block in stream.blocks if block and (block.get("type") != "text" or block["text"].strip())]
+    return {"role": "assistant", "content": said}
 
 
 def _source(cited: dict[str, Any]) -> Source:

@@ -32,6 +32,8 @@ class _BlockDelta(msgspec.Struct):
 _block_delta = msgspec.json.Decoder(_BlockDelta).decode
 _anything = msgspec.json.Decoder().decode
 
+_GOES_ON = ("tool_use", "pause_turn")  # stop reasons after which the blocks are sent back
+
 _DELTA = b"event: content_block_delta\n"
 
 
@@ -145,8 +147,6 @@ class Stream:
         if block.get("type") == "text":
             block["text"] = "".join(self.texts.get(index, []))
             return "".join(dict.fromkeys(f" [{self.sources.number(cited)}]" for cited in block.get("citations") or ()))
-        if "partial_json" in block:
-            block["input"] = _anything(block.pop("partial_json") or b"{}")
         return ""
 
     def _on_message_delta(self, event: dict[str, Any]) -> None:
@@ -164,7 +164,12 @@ class Stream:
         )
 
     def _on_stop(self, event: dict[str, Any]) -> None:
+        """Arguments are read where they are needed: those that `max_tokens` cut are no JSON, and no fault either."""
         self.stopped = True
+        if self.stop_reason in _GOES_ON:
+            for block in self.blocks:
+                if "partial_json" in block:
+                    block["input"] = _anything(block.pop("partial_json") or b"{}")
 
     def _on_error(self, event: dict[str, Any]) -> None:
         raise from_event((event.get("error") or {}).get("type") or "", event.get("request_id") or "")

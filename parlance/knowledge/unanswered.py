@@ -64,16 +64,20 @@ class UnansweredQuestions:
         self._store = store
 
     def record(self, site: str, question: Unanswered, retain_days: int) -> None:
-        """Keeps one; what is too old or too much by now goes."""
-        place, life = keys.unanswered(site), retain_days * _DAY_MS
-        self._store.many(
+        """Keeps one; what is too old or too much by now goes. Nothing is kept of a visitor who has been erased: `erase`
+        is called when the visitor's record is gone, so it finds what was written before, and who writes later sees it."""
+        place, life, row = keys.unanswered(site), retain_days * _DAY_MS, question.to_json()
+        *_, there = self._store.many(
             [
-                ("ZADD", place, question.at, question.to_json()),
+                ("ZADD", place, question.at, row),
                 ("ZREMRANGEBYSCORE", place, "-inf", f"({question.at - life}"),
                 ("ZREMRANGEBYRANK", place, 0, -KEPT - 1),
                 ("PEXPIRE", place, life),
+                ("EXISTS", keys.visitor(site, question.visitor)),
             ]
         )
+        if not there:
+            self._store.do("ZREM", place, row)
 
     def latest(self, site: str, count: int = 100, skip: int = 0) -> list[Unanswered]:
         """The newest first."""

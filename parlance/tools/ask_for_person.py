@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from parlance import events
 from parlance.tools.inbox import Inbox
 from parlance.tools.tool import LABELS, Context, Result, Tool
 
@@ -26,8 +27,6 @@ SCHEMA = {
     "required": ["reason"],
     "additionalProperties": False,
 }
-HANDOFF = "handoff"  # the event: {"state": "asked"}
-
 DONE = (
     "A person has been asked to join. Whether and when somebody is free is not known: promise nothing, go on helping "
     "meanwhile, and offer to leave a message."
@@ -47,6 +46,6 @@ def tool(wishes: Inbox) -> Tool:
         }
         if not wishes.keep(context.site, context.visitor, context.conversation, wish):
             return Result.failed("The visitor has been erased; nobody was asked.")
-        return Result(DONE, shows=((HANDOFF, {"state": "asked"}),))
+        return Result(DONE, shows=((events.HANDOFF, {"state": "asked"}),))
 
     return Tool(NAME, DESCRIPTION, LABELS[NAME], SCHEMA, run)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from parlance import events
 from parlance.tools.tool import Context, Result, Tool
 
 NAME = "suggest_replies"
@@ -26,12 +27,11 @@ SCHEMA = {
     "required": ["replies"],
     "additionalProperties": False,
 }
-SUGGESTIONS = "suggestions"  # the event: {"replies": [...]}; the latest of a turn counts
 
 
 def tool() -> Tool:
     def run(arguments: Mapping[str, Any], context: Context) -> Result:
         replies = [" ".join(reply.split()) for reply in arguments["replies"]]
-        return Result("The replies are shown.", shows=((SUGGESTIONS, {"replies": replies}),))
+        return Result("The replies are shown.", shows=((events.SUGGESTIONS, {"replies": replies}),))
 
     return Tool(NAME, DESCRIPTION, "", SCHEMA, run)

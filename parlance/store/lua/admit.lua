@@ -14,9 +14,10 @@
 -- returns  {"expired"} | {"not_found"} | {"joined", turn} | {"busy", turn, rates...}
 --          {"limited", name, retry after (us), rates...}
 --          {"budget", scope, now (ms), 1 where it is spent or 0 where it is only held at this moment, rates...}
---          {"admitted", now (ms), 1 in the soft stage or 0, rates...}
+--          {"admitted", 1 in the soft stage or 0, what is remembered of the conversation, rates...}
 --          rates: n times {name, quota, remaining, seconds until full}
 -- uses purse
+-- uses remembered
 --
 -- GCRA: one number a rate, the theoretical arrival time (tat). A message moves it by period/quota; it may run ahead
 -- of the clock by (burst - 1) such steps. The clock is Redis's own.
@@ -95,4 +96,4 @@ if redis.call("HSETNX", KEYS[5], message, ARGV[5]) == 1 then redis.call("RPUSH",
 redis.call("XADD", KEYS[10], "0-1", "f", ARGV[6])
 redis.call("EXPIRE", KEYS[10], ARGV[11])
 for i = 1, 7 do redis.call("EXPIRE", KEYS[i], retain) end
-return {"admitted", now_ms, soft, unpack(states)}
+return {"admitted", soft, remembered(KEYS[4], KEYS[6], KEYS[5]), unpack(states)}
