@@ -112,6 +112,7 @@ def test_many_who_ask_at_once_wait_for_one_index_while_others_run():
 
 @pytest.fixture
 def questions(store: Store) -> UnansweredQuestions:
+    store.many([("HSET", keys.visitor("fern", visitor), "created", "now") for visitor in ("v_1", "v_2")])
     return UnansweredQuestions(store)
 
 
@@ -157,6 +158,11 @@ def test_a_visitor_who_is_forgotten_leaves_none(questions):
     assert questions.erase("fern", "v_1") == 2
     assert [each.visitor for each in questions.latest("fern")] == ["v_2"]
     assert questions.erase("fern", "v_1") == 0
+
+
+def test_a_question_that_comes_after_the_erasure_is_not_kept(questions):
+    questions.record("fern", asked(visitor="v_gone"), 30)
+    assert questions.latest("fern") == []
 
 
 def test_a_long_question_is_cut(questions):

@@ -75,6 +75,13 @@ def test_it_reads_the_same_byte_by_byte():
     assert meaning(read(RECORDED[i : i + 1] for i in range(len(RECORDED)))) == WHOLE
 
 
+def test_arguments_that_max_tokens_cut_are_no_fault():
+    whole = recorded(blocks=[{"type": "text", "text": TEXT}, TOOL], stop_reason="max_tokens")
+    last = whole.rindex(b"event: content_block_delta")
+    stream = read([whole[:last], whole[whole.index(b"event: content_block_stop", last) :]])
+    assert (stream.text, stream.stop_reason, stream.complete) == (TEXT, "max_tokens", True)
+
+
 @given(st.lists(st.integers(0, len(RECORDED)), max_size=30))
 def test_it_reads_the_same_however_it_is_cut(cuts):
     bounds = [0, *sorted(cuts), len(RECORDED)]
