@@ -46,7 +46,7 @@ export function outward(href, ...children) {
 
 /** The label of something elsewhere: a link to it, if it has an address on the web. @param {string} label @param {string} [url] */
 export function linked(label, url = '') {
-  return /^https?:\/\//i.test(url) ? outward(url, label) : label;
+  return /^https?:[/]{2}/i.test(url) ? outward(url, label) : label;
 }
 
 /** Markdown in an element. Showing a longer text again touches only the blocks that changed. */

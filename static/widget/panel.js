@@ -63,7 +63,11 @@ class Panel {
       hooks: { changed: () => this.#changed(), announce: (text) => this.#announce(text), giveBack: (text) => this.#giveBack(text) },
       signal,
     });
-    this.#transcript = new Transcript(words, { retry: () => this.#conversation.retry(), goOn: () => this.#send(words.pleaseGoOn), pick: (text) => this.#pick(text) });
+    this.#transcript = new Transcript(words, {
+      retry: () => this.#conversation.retry(),
+      goOn: () => this.#send(words.pleaseGoOn),
+      pick: (text) => this.#pick(text),
+    });
     this.#composer = new Composer(words, { send: (text) => this.#send(text), stop: () => this.#conversation.stop(), typed: (text) => this.#typed(text) });
     this.#demo = h('span', { class: 'demo', title: words.demoHint, hidden: true }, words.demo);
     this.#dialog = this.#build();

@@ -284,7 +284,7 @@ it('shows what is being looked up, each in its place, until the answer is whole'
 
 it('shows on the next page what is being looked up, once', async (server, visit) => {
   server.on('GET conversation', () => json({ id: 'c', messages: [{ id: 'q', role: 'visitor', text: 'Hi', state: 'complete' }], turn: { id: 't', state: 'running' } }));
-  server.on('GET turns/t/events', stream(START, tool(2, 'a', 'running'), ['1-0', 'reset', {}], ['1-1', 'tool', { id: 'a', label: 'Looking', state: 'running' }], 'cut'), stream(done(9, 'Hello')));
+  server.on('GET turns/t/events', stream(START, tool(2, 'a', 'running'), ['1-0', 'reset', {}], ['1-1', 'tool', { id: 'b', label: 'Looking', state: 'running' }], 'cut'), stream(done(9, 'Hello')));
   const here = visit(KNOWN);
   await here.conversation.load();
   await here.until(() => here.reconnections > 0);
