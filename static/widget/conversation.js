@@ -16,6 +16,8 @@
  * @property {MessageState} state
  * @property {import('./api.js').Source[]} [sources]
  * @property {ToolUse[]} [tools]
+ * @property {boolean} [asked]  a person has been asked to join
+ * @property {string[]} [replies]  what the visitor may want to say next, while nothing else has been said
  * @property {Passage[]} [passages]
  * @property {boolean} [retry]  a notice after which the same question may be asked again
  *
@@ -33,6 +35,7 @@ import { follow } from './stream.js';
 
 const STALE_MS = 5 * 60_000; // what could not be sent for longer is handed back instead of sent unasked
 const RENEW_MS = 7 * 86_400_000; // a token that ends within a week is renewed on the way
+const REPLIES = 4; // to choose from; more would be a menu
 
 export class Conversation {
   /** @type {Phase} */
@@ -57,7 +60,7 @@ export class Conversation {
    * @param {object} parts
    * @param {import('./api.js').Api} parts.api
    * @param {import('./session.js').Session} parts.session
-   * @param {{ fresh: string, unreachable: string }} parts.words
+   * @param {Record<'fresh' | 'unreachable' | 'asked' | 'replies' | 'passages', string>} parts.words
    * @param {() => { site: string, locale?: string, page?: import('./api.js').Page }} parts.about  whom and where we serve
    * @param {Hooks} parts.hooks
    * @param {AbortSignal} parts.signal
@@ -192,7 +195,7 @@ export class Conversation {
   async #ask(question) {
     const before = this.#turn;
     const others = this.messages.filter((message) => message.id !== question.id);
-    this.#change({ phase: 'asking', notice: null, messages: [...others, question] });
+    this.#change({ phase: 'asking', notice: null, messages: [...others.map(unprompted), question] });
     try {
       await this.#listen((turn, after, signal) => (turn ? this.#api.events(turn, after, signal) : this.#post(question, signal)));
     } catch (error) {
@@ -342,16 +345,19 @@ export class Conversation {
       if (this.#stopping) this.#cancel();
     },
     text: ({ text }) => this.#answer((answer) => ({ text: answer.text + text })),
-    tool: (tool) => this.#answer(({ tools = [] }) => ({ tools: [...tools.filter(({ id }) => id !== tool.id), tool] })),
-    source: (source) => this.#answer(({ sources = [] }) => ({ sources: [...sources.filter(({ n }) => n !== source.n), source] })),
-    reset: () => this.#answer(() => ({ text: '', tools: [], sources: [] })),
+    tool: (tool) => this.#answer(({ tools }) => ({ tools: placed(tools, tool, 'id') })),
+    source: (source) => this.#answer(({ sources }) => ({ sources: placed(sources, source, 'n').sort((a, b) => a.n - b.n) })),
+    suggestions: ({ replies }) => this.#answer(() => ({ replies: replies.slice(0, REPLIES) })),
+    handoff: ({ state }) => this.#answer(() => ({ asked: state === 'asked' })),
+    reset: () => this.#answer(() => ({ text: '', tools: [], sources: [], replies: [] })), // who was asked to join still is
     done: ({ text, state }) => {
-      this.#answer(() => ({ text, state: settled(state), tools: [] }));
-      this.#end(text);
+      this.#answer(({ replies }) => ({ text, state: settled(state), tools: [], replies: state === 'complete' ? replies : [] }));
+      this.#end();
     },
     error: ({ detail, retry, passages }) => {
-      this.messages.splice(-1, 1, { id: newId(), role: 'notice', text: detail, state: 'complete', retry, passages });
-      this.#end(detail);
+      const { asked } = /** @type {Message} */ (this.messages.pop());
+      this.messages.push({ id: newId(), role: 'notice', text: detail, state: 'complete', retry, passages, asked });
+      this.#end();
     },
   };
 
@@ -361,16 +367,39 @@ export class Conversation {
     this.messages[last] = { ...this.messages[last], ...change(this.messages[last]) };
   }
 
-  /** @param {string} text */
-  #end(text) {
+  /** The turn is over: what came of it is heard once, with all that stands below it. */
+  #end() {
     this.phase = 'idle';
-    this.#hooks.announce(spoken(parse(text)));
+    const { text, asked, replies = [], passages = [] } = this.messages[this.messages.length - 1];
+    const below = [
+      ...(asked ? [this.#words.asked] : []),
+      ...(passages.length ? [this.#words.passages, ...passages.map(({ title }) => title)] : []),
+      ...(replies.length ? [this.#words.replies, ...replies] : []),
+    ];
+    this.#hooks.announce(spoken(parse(text)) + below.join('\n'));
   }
 }
 
 /** @param {import('./api.js').TranscriptMessage} message @returns {Message} */
 function asShown({ id, role, text, state, sources }) {
   return { id, role, text, state: settled(state), sources };
+}
+
+/** Something else has been said: the replies that were offered are none any more. @param {Message} message @returns {Message} */
+function unprompted(message) {
+  return message.replies ? { ...message, replies: undefined } : message;
+}
+
+/**
+ * The list with `item` where another of its `key` stood, or else at its end.
+ * @template T
+ * @param {T[] | undefined} list
+ * @param {T} item
+ * @param {keyof T} key
+ */
+function placed(list = [], item, key) {
+  const at = list.findIndex((each) => each[key] === item[key]);
+  return at < 0 ? [...list, item] : list.with(at, item);
 }
 
 /** @param {string} state @returns {MessageState} */

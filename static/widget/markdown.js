@@ -5,7 +5,9 @@
  * Reading has two stages, so that a growing answer is cheap to show: `blocks` cuts the text at its top level, `tree`
  * reads one block. A block whose `source` has not changed need not be read again.
  *
- * @typedef {'p'|'h3'|'ul'|'ol'|'li'|'blockquote'|'pre'|'code'|'hr'|'br'|'strong'|'em'|'del'|'a'|'table'|'thead'|'tbody'|'tr'|'th'|'td'} Tag
+ * A `sup` is the marker of a source, as it stands in the text: `[1]`. Whether there is that source, the text cannot know.
+ *
+ * @typedef {'p'|'h3'|'ul'|'ol'|'li'|'blockquote'|'pre'|'code'|'hr'|'br'|'strong'|'em'|'del'|'a'|'sup'|'table'|'thead'|'tbody'|'tr'|'th'|'td'} Tag
  * @typedef {string | { tag: Tag, children: Node[], href?: string, start?: number }} Node
  * @typedef {{ kind: keyof typeof READ, source: string, lines: string[] }} Block
  */
@@ -200,6 +202,7 @@ function cells(line) {
 const CODE = /(`+)(?!`)([^]*?[^`])\1(?!`)/y;
 const LINK = /!?\[((?:[^[\]\\]|\\.|\[[^[\]]{0,200}\]){0,1000})\]\(\s*(<[^<>\n]*>|[^\s()<>]*(?:\([^\s()]*\)[^\s()<>]*)*)(?:\s+(?:"[^"]*"|'[^']*'))?\s*\)/y;
 const ANGLE = /<((?:https?:\/\/|mailto:)[^\s<>]*|[\w.+-]+@[\w-]+(?:\.[\w-]+)+)>/y;
+const MARKER = /\[[1-9]\d{0,2}]/y;
 const BARE = /https?:\/\/[^\s<>"`]+/y;
 const ESCAPE = /\\([!-/:-@[-`{-~])/y;
 const BREAK = /(?: {2,}|\\)\n/y;
@@ -241,6 +244,7 @@ function next(text, at, linked) {
   if (is(BREAK)) return found([node('br', []), '\n']);
   if (text[at] === '`') return is(CODE) ? found([node('code', [coded(hit(2))])]) : found([...(is(/`+/y) ? hit() : '')]);
   if (is(LINK)) return found(link(hit(2).replace(/^<|>$/g, ''), inline(hit(1), true), linked));
+  if (!linked && is(MARKER)) return found([node('sup', [hit()])]);
   if (is(ANGLE)) return found(link(hit(1).includes(':') ? hit(1) : `mailto:${hit(1)}`, [hit(1)], linked));
   if (!/\w/.test(text[at - 1] ?? '') && is(BARE)) {
     const address = untrailed(hit());

@@ -19,7 +19,7 @@ import { Conversation } from './conversation.js';
 import { h, icon } from './dom.js';
 import { Session, pageStorage } from './session.js';
 import { styles } from './styles.js';
-import { Transcript } from './transcript.js';
+import { Transcript, suggestions } from './transcript.js';
 
 const PHONE = matchMedia('(max-width: 520px)');
 
@@ -63,7 +63,11 @@ class Panel {
       hooks: { changed: () => this.#changed(), announce: (text) => this.#announce(text), giveBack: (text) => this.#giveBack(text) },
       signal,
     });
-    this.#transcript = new Transcript(words, { retry: () => this.#conversation.retry(), goOn: () => this.#send(words.pleaseGoOn) });
+    this.#transcript = new Transcript(words, {
+      retry: () => this.#conversation.retry(),
+      goOn: () => this.#send(words.pleaseGoOn),
+      pick: (text) => this.#pick(text),
+    });
     this.#composer = new Composer(words, { send: (text) => this.#send(text), stop: () => this.#conversation.stop(), typed: (text) => this.#typed(text) });
     this.#demo = h('span', { class: 'demo', title: words.demoHint, hidden: true }, words.demo);
     this.#dialog = this.#build();
@@ -182,7 +186,7 @@ class Panel {
       this.#title.textContent = config.title || config.name;
       this.#dialog.setAttribute('aria-label', this.#title.textContent);
       this.#dress(config.theme ?? {});
-      this.#greet(config.greeting ?? '', config.suggestions ?? []);
+      this.#greet(config.greeting ?? '', config.suggestions);
     } catch (error) {
       this.#begun = false; // the next opening tries again
       const text = (error instanceof Problem && error.message) || this.#words.unreachable;
@@ -201,13 +205,10 @@ class Panel {
     this.#session.update({ theme });
   }
 
-  /** @param {string} greeting @param {string[]} suggestions */
-  #greet(greeting, suggestions) {
-    const ask = (/** @type {string} */ text) => h('li', {}, h('button', { type: 'button', dir: 'auto', click: () => this.#send(text) }, text));
-    this.#transcript.greet(
-      ...(greeting ? [h('p', { class: 'welcome', dir: 'auto' }, greeting)] : []),
-      ...(suggestions.length ? [h('ul', { class: 'suggestions', 'aria-label': this.#words.suggestions }, ...suggestions.map(ask))] : []),
-    );
+  /** @param {string} greeting @param {string[]} [questions] */
+  #greet(greeting, questions) {
+    const words = greeting ? [h('p', { class: 'welcome', dir: 'auto' }, greeting)] : [];
+    this.#transcript.greet(...words, ...suggestions(this.#words.suggestions, (text) => this.#pick(text), questions));
   }
 
   // ---- what the visitor does --------------------------------------------------------------------------------------
@@ -217,6 +218,13 @@ class Panel {
     if (this.#blocked || !this.#conversation.send(text)) return false;
     this.#transcript.toEnd();
     return true;
+  }
+
+  /** Says one of the suggestions, which go with that: the focus must not go with them. @param {string} text */
+  #pick(text) {
+    if (!this.#send(text)) return;
+    if (PHONE.matches) this.#dialog.focus();
+    else this.#composer.focus();
   }
 
   /** @param {string} draft */

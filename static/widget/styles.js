@@ -64,7 +64,7 @@ const css = /* css */ `
   .suggestions button::after { content: "→"; color: var(--link) }
   .root[dir=rtl] .suggestions button::after { content: "←" }
   .suggestions button:hover { padding-inline: 8px; color: var(--link) }
-  .root[data-empty=false] .suggestions { display: none }
+  .root[data-empty=false] .greeting .suggestions { display: none }
   .root[data-empty=false] .welcome { margin: 4px 0 20px; font-size: 20px; color: var(--quiet) }
 
   .list { display: grid; gap: 22px }
@@ -79,13 +79,14 @@ const css = /* css */ `
   .prose p { white-space: pre-line }
   .prose h3, strong, th { font-weight: 650 }
   em { font-style: italic }
+  sup { font-size: .75em; line-height: 0 }
   del { text-decoration: line-through }
   a { color: var(--link); text-decoration: underline; text-decoration-thickness: 1px; text-underline-offset: 3px }
   a:hover { text-decoration-thickness: 2px }
-  .prose :is(ul, ol) { padding-inline-start: 1.35em }
+  .scroller :is(ul, ol):not([class]) { padding-inline-start: 1.35em }
   .prose li { white-space: pre-line }
   .prose li + li, .prose li > * + * { margin-top: .3em }
-  .prose li::marker { color: var(--quiet) }
+  li::marker { color: var(--quiet) }
   .prose blockquote { padding-inline-start: 14px; border-inline-start: 2px solid var(--line); color: var(--quiet) }
   hr { border-top: 1px solid var(--line) }
   .prose code { padding: .1em .35em; border-radius: 5px; background: var(--tint); font: .88em ui-monospace, Menlo, Consolas, monospace }
@@ -100,8 +101,11 @@ const css = /* css */ `
   .extras > * { margin-top: 8px }
   .busy { display: flex; align-items: center; gap: 10px; min-height: 25px; color: var(--quiet); font-size: 15px }
   .busy::before { content: ""; flex: none; width: 10px; height: 10px; border-radius: 50%; background: var(--parlance-accent); animation: breathe .9s infinite alternate ease-in-out }
-  :is(.aside, .sources, .passage) { color: var(--quiet); font-size: 14px }
-  .sources { display: grid; gap: 2px; padding-top: 8px; border-top: 1px solid var(--line) }
+  :is(.aside, .below) { color: var(--quiet); font-size: 14px }
+  .done::before { content: "✓ " }
+  .failed::before { content: "– " }
+  .below { padding-top: 8px; border-top: 1px solid var(--line) }
+  .below li { padding: 3px 0 }
   .link { min-height: 24px; color: var(--link); font-weight: 600; text-decoration: underline; text-underline-offset: 3px }
   .latest { position: absolute; bottom: 8px; inset-inline-end: 16px; width: 40px; height: 40px; padding: 9px; border: 1px solid var(--line); border-radius: 50%; background: var(--paper); box-shadow: 0 4px 14px -4px #0005 }
 

@@ -1,6 +1,6 @@
 /** What was said, as rows of the document. A row is drawn again only when its message is another value. */
 
-import { Rendered, h, icon, outward } from './dom.js';
+import { Rendered, h, icon, linked } from './dom.js';
 
 /**
  * @typedef {import('./conversation.js').Message} Message
@@ -9,6 +9,7 @@ import { Rendered, h, icon, outward } from './dom.js';
 
 const NEAR = 48; // pixels from the end that still count as reading along
 const HIDDEN = 12; // pixels below the edge that are worth a way to them
+const EXCERPT = 200; // characters of a passage
 
 export class Transcript {
   #words;
@@ -23,7 +24,7 @@ export class Transcript {
 
   /**
    * @param {import('./panel.js').Words} words
-   * @param {{ retry: () => void, goOn: () => void }} act
+   * @param {{ retry: () => void, goOn: () => void, pick: (text: string) => void }} act
    */
   constructor(words, act) {
     this.#words = words;
@@ -84,28 +85,28 @@ export class Transcript {
 
   /** @param {Row} row @param {Message} message */
   #draw(row, message) {
-    const { role, text, state } = message;
+    const { role, text, state, sources } = message;
     if (role === 'visitor') row.prose.element.textContent = text; // shown as it was typed
-    else row.prose.show(text, state === 'streaming');
+    else row.prose.show(text, state === 'streaming', sources);
     row.element.dataset.state = state;
     row.extras.replaceChildren(...this.#extras(message));
     row.message = message;
   }
 
   /** @param {Message} message @returns {Node[]} */
-  #extras({ role, text, state, tools = [], sources = [], passages = [], retry }) {
+  #extras({ role, text, state, tools = [], sources = [], passages = [], asked, replies, retry }) {
     const words = this.#words;
-    const running = tools.filter((tool) => tool.state === 'running');
-    const nodes = running.map((tool) => h('p', { class: 'busy' }, tool.label));
-    if (state === 'streaming' && !text && !running.length) nodes.push(h('p', { class: 'busy', role: 'img', 'aria-label': words.writing }));
+    const nodes = lookedUp(tools);
+    if (state === 'streaming' && !text && !tools.some(running)) nodes.push(h('p', { class: 'busy', role: 'img', 'aria-label': words.writing }));
+    if (asked) nodes.push(h('p', { class: 'aside' }, words.asked));
     if (state === 'streaming') return nodes;
-    if (passages.length) nodes.push(...passages.map((passage) => h('p', { class: 'passage' }, named(passage), h('br'), passage.text)));
-    if (sources.length) nodes.push(h('p', { class: 'sources' }, h('span', {}, words.sources), ...sources.map((source) => h('span', {}, `${source.n} `, named(source)))));
+    nodes.push(...below('ul', words.passages, passages.map(({ title, url, text }) => h('li', { dir: 'auto' }, linked(title, url), h('br'), excerpt(text)))));
+    nodes.push(...below('ol', words.sources, sources.map(({ n, title, url }) => h('li', { dir: 'auto', value: n }, linked(title, url)))));
     if (role === 'assistant' && state === 'cancelled') nodes.push(h('p', { class: 'aside' }, words.cancelled));
     if (role === 'assistant' && state === 'interrupted') nodes.push(h('p', { class: 'aside' }, words.interrupted, ' ', this.#button(words.goOn, this.#act.goOn)));
     if (state === 'failed') nodes.push(h('p', { class: 'aside' }, words.notSent, ' ', this.#button(words.retry, this.#act.retry)));
     if (retry) nodes.push(h('p', { class: 'aside' }, this.#button(words.retry, this.#act.retry)));
-    return nodes;
+    return [...nodes, ...suggestions(words.replies, this.#act.pick, replies)];
   }
 
   /** @param {string} label @param {() => void} click */
@@ -148,7 +149,35 @@ export class Transcript {
   }
 }
 
-/** @param {{ title: string, url?: string }} source */
-function named({ title, url }) {
-  return url && /^https?:/i.test(url) ? outward(url, title) : title;
+/**
+ * What the visitor may say by a tap, if there is anything.
+ * @param {string} label
+ * @param {(text: string) => void} pick
+ * @param {string[]} [texts]
+ */
+export function suggestions(label, pick, texts = []) {
+  const item = (/** @type {string} */ text) => h('li', {}, h('button', { type: 'button', dir: 'auto', click: () => pick(text) }, text));
+  return texts.length ? [h('ul', { class: 'suggestions', 'aria-label': label }, ...texts.map(item))] : [];
+}
+
+/** A list under its name, if it has anything. @param {'ul' | 'ol'} tag @param {string} name @param {Node[]} items */
+function below(tag, name, items) {
+  return items.length ? [h('div', { class: 'below' }, name, h(tag, {}, ...items))] : [];
+}
+
+/** What is being looked up, and what has been; of the same, one line. @param {import('./conversation.js').ToolUse[]} tools */
+function lookedUp(tools) {
+  const lines = new Map(tools.map((tool) => [tool.label + tool.state, tool]));
+  return [...lines.values()].map((tool) => h('p', { class: running(tool) ? 'busy' : `aside ${tool.state}` }, tool.label));
+}
+
+/** @param {{ state: string }} tool */
+function running({ state }) {
+  return state === 'running';
+}
+
+/** The beginning of a text, cut between two words where it has any. @param {string} text */
+function excerpt(text) {
+  const start = [...text].slice(0, EXCERPT).join('');
+  return start === text ? text : `${start.replace(/\s+\S{0,20}$/, '')}…`;
 }

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { isDeepStrictEqual } from 'node:util';
 
 // What the modules use of a window: events of the network and of visibility, which a test can bring about.
 const world = new EventTarget();
@@ -78,6 +79,11 @@ const text = (n, words) => [`0-${n}`, 'text', { text: words }];
 /** @type {(n: number, text: string, state?: string) => [string, string, unknown]} */
 const done = (n, words, state = 'complete') => [`0-${n}`, 'done', { message: 'm', state, stop_reason: 'end_turn', text: words }];
 
+/** @type {(n: number, id: string, state: string) => [string, string, unknown]} */
+const tool = (n, id, state) => [`0-${n}`, 'tool', { id, label: 'Looking', state }];
+/** @type {(n: number, ...replies: string[]) => [string, string, unknown]} */
+const replies = (n, ...replies) => [`0-${n}`, 'suggestions', { replies }];
+
 /** A conversation on a server; `until` waits for a state, and brings the network back whenever it is missed. */
 class Visit {
   /** @type {string[]} */
@@ -88,6 +94,8 @@ class Visit {
   #waiting = new Set();
   #end = new AbortController();
   reconnections = 0;
+  /** @type {import('../../static/widget/conversation.js').ToolUse[][]}  what was being looked up, at each change */
+  drawn = [];
 
   /** @param {Server} server @param {import('../../static/widget/session.js').Kept} [kept] */
   constructor(server, kept = {}, storage = new MemoryStorage()) {
@@ -96,7 +104,7 @@ class Visit {
     this.conversation = new Conversation({
       api: new Api('https://host.example/', () => this.session.kept.token, server.fetch),
       session: this.session,
-      words: { fresh: 'A new one begins.', unreachable: 'Out of reach.' },
+      words: { fresh: 'A new one begins.', unreachable: 'Out of reach.', asked: 'A person was asked.', passages: 'This may help:', replies: 'Replies' },
       about: () => ({ site: 'fern', locale: 'en', page: { url: 'https://fern.example/', title: 'Fern' } }),
       hooks: {
         changed: () => this.#changed(),
@@ -108,6 +116,7 @@ class Visit {
   }
 
   #changed() {
+    this.drawn.push(this.conversation.messages.at(-1)?.tools ?? []);
     if (this.conversation.reconnecting) {
       this.reconnections++;
       this.#revive();
@@ -261,13 +270,96 @@ it('ignores events that it does not know', async (server, visit) => {
   assert.deepEqual(here.said[1], ['assistant', 'Hello', 'complete']);
 });
 
-it('shows what is being looked up while it is', async (server, visit) => {
-  server.on('POST messages', stream(START, ['0-2', 'tool', { id: 'a', label: 'Looking', state: 'running' }], ['0-3', 'tool', { id: 'a', label: 'Looking', state: 'done' }], 'cut'));
+it('shows what is being looked up, each in its place, until the answer is whole', async (server, visit) => {
+  server.on('POST messages', stream(START, tool(2, 'a', 'running'), tool(3, 'b', 'running'), tool(4, 'a', 'failed'), 'cut'));
+  server.on('GET turns/t/events', stream(tool(5, 'b', 'done'), 'cut'), stream(done(6, 'Hello')));
   const here = visit(KNOWN);
   here.conversation.send('Hi');
-  await here.until(() => here.conversation.messages[1]?.tools?.[0].state === 'running');
-  await here.until(() => here.conversation.messages[1]?.tools?.[0].state === 'done');
-  assert.equal(here.conversation.messages[1].tools?.length, 1);
+  for (const states of [['running', 'running'], ['failed', 'running'], ['failed', 'done'], []]) {
+    await here.until(() => isDeepStrictEqual(here.conversation.messages[1]?.tools?.map(({ state }) => state), states));
+  }
+  await here.idle();
+  assert.deepEqual(server.to('GET turns/t/events').map(({ headers }) => headers['Last-Event-ID']), ['0-4', '0-5']);
+});
+
+it('shows on the next page what is being looked up, once', async (server, visit) => {
+  server.on('GET conversation', () => json({ id: 'c', messages: [{ id: 'q', role: 'visitor', text: 'Hi', state: 'complete' }], turn: { id: 't', state: 'running' } }));
+  server.on('GET turns/t/events', stream(START, tool(2, 'a', 'running'), ['1-0', 'reset', {}], ['1-1', 'tool', { id: 'b', label: 'Looking', state: 'running' }], 'cut'), stream(done(9, 'Hello')));
+  const here = visit(KNOWN);
+  await here.conversation.load();
+  await here.until(() => here.reconnections > 0);
+  await here.idle();
+  const [, answer] = here.conversation.messages;
+  assert.deepEqual([answer.text, answer.tools], ['Hello', []]);
+  assert.deepEqual(here.drawn.filter((tools) => tools.length > 1), []);
+  assert.ok(here.drawn.some(([each]) => each?.state === 'running'));
+});
+
+it('keeps the sources in order, each once, and reads them from the transcript', async (server, visit) => {
+  const [one, two] = [{ n: 1, title: 'Delivery', url: 'https://fern.example/d' }, { n: 2, title: 'Hours' }];
+  server.on('POST messages', stream(START, ['0-2', 'source', two], ['0-3', 'source', { ...one, title: 'Old' }], ['0-4', 'source', one], text(5, 'Yes [1].'), done(6, 'Yes [1].')));
+  const here = visit(KNOWN);
+  here.conversation.send('Hi');
+  await here.idle();
+  assert.deepEqual(here.conversation.messages[1].sources, [one, two]);
+  server.on('GET conversation', () => json({ id: 'c', messages: [{ id: 'm', role: 'assistant', text: 'Yes [1].', state: 'complete', sources: [one] }] }));
+  await here.conversation.load();
+  assert.deepEqual(here.conversation.messages[0].sources, [one]);
+});
+
+it('offers replies with the whole answer, the latest and at most four, until something is said', async (server, visit) => {
+  server.on('POST messages', stream(START, replies(2, 'Old'), replies(3, 'A', 'B', 'C', 'D', 'E'), done(4, 'Which?')), stream(['0-1', 'start', { turn: 't2', message: 'm2' }], done(2, 'A, then')));
+  const here = visit(KNOWN);
+  here.conversation.send('Hi');
+  await here.idle();
+  assert.deepEqual(here.conversation.messages[1].replies, ['A', 'B', 'C', 'D']);
+  assert.deepEqual(here.heard, ['Which?\nReplies\nA\nB\nC\nD']);
+  here.conversation.send('A');
+  assert.equal(here.conversation.messages[1].replies, undefined);
+  await here.idle();
+  assert.deepEqual(here.heard.slice(1), ['A, then\n']);
+});
+
+it('offers no replies to an answer that is not whole, nor those from before a reset', async (server, visit) => {
+  for (const events of [[done(3, 'Whi', 'interrupted')], [done(3, 'Whi', 'cancelled')], [['1-0', 'reset', {}], done(3, 'Whi')]]) {
+    server.on('POST messages', stream(START, replies(2, 'A', 'B'), .../** @type {any} */ (events)));
+    const here = visit(KNOWN);
+    here.conversation.send('Hi');
+    await here.idle();
+    assert.deepEqual(here.conversation.messages[1].replies, []);
+    assert.deepEqual(here.heard, ['Whi\n']);
+  }
+});
+
+it('says that a person has been asked, and stands by it', async (server, visit) => {
+  for (const [event, said] of /** @type {[any, string][]} */ ([[done(4, 'Soon.'), 'Soon.'], [['0-4', 'error', { code: 'unavailable', detail: 'Away.' }], 'Away.']])) {
+    server.on('POST messages', stream(START, ['0-2', 'handoff', { state: 'asked' }], ['0-3', 'reset', {}], event));
+    const here = visit(KNOWN);
+    here.conversation.send('Hi');
+    await here.idle();
+    assert.equal(here.conversation.messages[1].asked, true);
+    assert.deepEqual(here.heard, [`${said}\nA person was asked.`]);
+  }
+});
+
+it('makes nothing of a state of the hand-off that it does not know', async (server, visit) => {
+  server.on('POST messages', stream(START, ['0-2', 'handoff', { state: 'pondered' }], done(3, 'Soon.')));
+  const here = visit(KNOWN);
+  here.conversation.send('Hi');
+  await here.idle();
+  assert.deepEqual(here.heard, ['Soon.\n']);
+});
+
+it('keeps the passages that come with an error, and nothing of the answer', async (server, visit) => {
+  const passages = [{ title: 'Delivery', url: 'https://fern.example/d', text: 'Two days.' }];
+  const source = ['0-2', 'source', { n: 1, title: 'A' }];
+  server.on('POST messages', stream(START, /** @type {any} */ (source), tool(3, 'a', 'running'), ['0-4', 'error', { code: 'unavailable', detail: 'Away.', passages }]));
+  const here = visit(KNOWN);
+  here.conversation.send('Hi');
+  await here.idle();
+  const [, { role, text, sources, tools, ...notice }] = here.conversation.messages;
+  assert.deepEqual([role, text, sources, tools, notice.passages], ['notice', 'Away.', undefined, undefined, passages]);
+  assert.deepEqual(here.heard, ['Away.\nThis may help:\nDelivery']);
 });
 
 it('gives the words back at a limit, in the server\'s sentence and until its time', async (server, visit) => {

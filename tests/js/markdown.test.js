@@ -65,7 +65,10 @@ const READS = [
   ['(https://a.example/x)', '<p>(<a href="https://a.example/x">https://a.example/x</a>)</p>'],
   ['**https://a.example**', '<p><strong><a href="https://a.example/">https://a.example</a></strong></p>'],
   ['[a [b](https://b.example) c](https://c.example)', '<p><a href="https://c.example/">a b c</a></p>'],
-  ['As they say [1], and [2].', '<p>As they say [1], and [2].</p>'],
+  ['Here [1], and there[2][30].', '<p>Here <sup>[1]</sup>, and there<sup>[2]</sup><sup>[30]</sup>.</p>'],
+  ['- **a [1]**', '<ul><li><strong>a <sup>[1]</sup></strong></li></ul>'],
+  ['`a[1]` \\[1] [0] [01] [1000] [-1] [1a] [1, 2]', '<p><code>a[1]</code> [1] [0] [01] [1000] [-1] [1a] [1, 2]</p>'],
+  ['[1](https://a.example) [a [1] b](https://a.example)', '<p><a href="https://a.example/">1</a> <a href="https://a.example/">a [1] b</a></p>'],
   ['![A cat](https://a.example/cat.png)', '<p><a href="https://a.example/cat.png">A cat</a></p>'],
   ['a\u2028b', '<p>a\u2028b</p>'],
 ];
@@ -133,6 +136,7 @@ test('it closes what has just begun, and holds half a link back', () => {
   assert.equal(steady('See [our pa'), 'See ');
   assert.equal(steady('See [our page](https://a.exa'), 'See ');
   assert.equal(steady('See [our page](https://a.example) and'), 'See [our page](https://a.example) and');
+  assert.equal(steady('Until six [1'), 'Until six ');
   assert.equal(steady('5 * 3'), '5 * 3');
 });
 
@@ -149,6 +153,7 @@ const HEAVY = {
   'blank lines': `- a${'\n'.repeat(50_000)}x`,
   'spaces': `a${' '.repeat(50_000)}b`,
   'trailing punctuation': `https://a.example/${')'.repeat(50_000)}`,
+  'markers': '[1]'.repeat(20_000),
   'half links': '[a](https://'.repeat(5_000),
   'pipes': `${'|'.repeat(20_000)}\n${'-|'.repeat(20_000)}`,
 };
