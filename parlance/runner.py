@@ -37,8 +37,8 @@ CANCELLED, UNWATCHED, OVERDUE, FENCED, HANDOVER = "cancelled", "unwatched", "dea
 
 
 class StopSignal:
-    """A turn's abort signal. `set` interrupts the turn where it waits for Claude, and nowhere else: an interrupted
-    store call would leave it unknown whether it was done."""
+    """A turn's abort signal. `set` interrupts the turn where it waits for Claude or a tool, and nowhere else: an
+    interrupted store call would leave it unknown whether it was done."""
 
     def __init__(self) -> None:
         self.reason = ""
