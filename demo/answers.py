@@ -238,18 +238,24 @@ def _shortened(text: str) -> str:
 
 
 def _from_results(talk: Talk) -> list[Json]:
-    if talk.sources:
-        return _from_sources(talk)
-    said = [_told(result, talk) for result in talk.results]
-    return [_text("\n\n".join(dict.fromkeys(said)))]
+    """What the tools found. A search beside another tool adds what it has, and is silent where it has nothing."""
+    found = {id(source.head) for source in talk.sources}
+    others = [result for result in talk.results if not any(id(block) in found for block in _within([result]))]
+    said = dict.fromkeys(_told(result, talk) for result in others)
+    cited = _from_sources(talk) if talk.sources else []
+    if said and cited:
+        cited = [_text("\n\n"), *cited] if any("citations" in block for block in cited) else []
+    return [_text("\n\n".join(said)), *cited] if said else cited
 
 
 def _told(result: Json, talk: Talk) -> str:
-    """A tool's result in words: the fields of an object as a list, a text as it is."""
+    """A tool's result in words: the fields of an object as a list, a text as it begins."""
     if result.get("is_error"):
         return phrases.FAILED[talk.language]
     content = result.get("content") or ""
     text = content if isinstance(content, str) else "\n".join(block.get("text", "") for block in content)
+    if marked := re.search(r"<([a-z_]+)>\s*(.*?)\s*</\1>", text, re.S):  # what stands around it is for the speaker
+        text = marked[2]
     try:
         value = json.loads(text)
     except ValueError:
@@ -257,7 +263,9 @@ def _told(result: Json, talk: Talk) -> str:
     lines = list(_fields(value))
     if not lines:
         return phrases.NOTHING[talk.language]
-    return lines[0] if isinstance(value, str) else f"{phrases.FOUND[talk.language]}\n\n{_listed(lines)}"
+    if isinstance(value, str):  # its first sentence: what follows is as a rule advice for the speaker
+        return re.split(r"(?<=[.!?])\s", lines[0])[0]
+    return f"{phrases.FOUND[talk.language]}\n\n{_listed(lines)}"
 
 
 def _fields(value: Any, name: str = "") -> Iterator[str]:

@@ -12,6 +12,8 @@ from demo.prompt import Json
 from demo.words import overlap, stems
 
 FREE_TEXT = {"query", "q", "question", "search", "text", "topic", "terms", "keywords"}
+SELF = {"name", "full_name", "your_name"}
+_SELF = re.compile(r"\b(?:my name is|name:|I am called|ich heiße|je m'appelle)\s+([^\W\d_][\w'’-]*)", re.I)
 _NUMBER = re.compile(r"(?<![\w.])-?\d+(?:\.\d+)?(?![\w.])")
 
 
@@ -29,17 +31,23 @@ def calls(body: Json, question: str, earlier: list[str], answerable: bool) -> li
 
 
 def _use(tool: Json, question: str, earlier: list[str], answerable: bool) -> Json | None:
-    about = stems(f"{tool['name'].replace('_', ' ')} {tool.get('description', '')}")
+    about = stems(f"{_words(tool)} {tool.get('description', '')}")
     values = _arguments(tool["input_schema"], question)
     if values is None:
         return None
     if _is_search(tool):
         return None if answerable or not stems(question) else _block(tool, values)
+    if values and all(_is_free(schema) for schema in _required(tool["input_schema"]).values()):
+        return _block(tool, values) if not answerable and overlap(stems(question), stems(_words(tool))) else None
     # A value that fits a pattern may be all of the message: the question was asked before it.
     telling = any("pattern" in schema for schema in _required(tool["input_schema"]).values())
     asked = stems(" ".join([*earlier[-1:], question]) if telling else question)
     least = 1 if values else 2
     return _block(tool, values) if overlap(asked, about) >= least else None
+
+
+def _words(tool: Json) -> str:
+    return str(tool["name"]).replace("_", " ")
 
 
 def _forced(tools: list[Json], choice: Json, question: str) -> Json:
@@ -81,9 +89,20 @@ def _value(name: str, schema: Json, question: str) -> Any:
         return True
     if kind != "string":
         return None
-    if pattern := schema.get("pattern"):
+    if name in SELF:
+        return next((found[1] for found in _SELF.finditer(question)), None)
+    if (pattern := schema.get("pattern")) and not _is_free(schema):
         return _matching(pattern, question)
-    return question if name in FREE_TEXT else None
+    return question if name in FREE_TEXT or pattern else None
+
+
+def _is_free(schema: Json) -> bool:
+    """Whether any words would do: a pattern that all of these fit asks for nothing in particular."""
+    try:
+        accepts = re.compile(schema.get("pattern") or "(?!)")
+    except re.error:
+        return False
+    return all(accepts.search(words) for words in ("x", "7", "?!", "two words"))
 
 
 def _number(question: str, whole: bool) -> float | None:

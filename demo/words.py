@@ -11,7 +11,7 @@ _LITTLE = """
     has have having he her here him his how i if in into is it its just let like ll many may me might more most
     my need no not now of on one only or other our out over please really s she should so some such t tell than
     that the their them then there these they thing this those to too u up us very want was we well were what
-    when where which while who why will with would yes you your ve re d m give get got know say says look
+    when where which while who why will with would yes you your ve re d m ask give get got know say says look
     looking help something anything der die das den dem ein eine einen einem einer und oder aber ist sind war
     ich du sie er es wir ihr mein dein sein man wie wo wann wer warum welche welcher mit von zu zum zur im auf
     bei fur nicht kein keine kann konnen haben habe hat gibt auch noch nur mir mich bitte le la les l un une des
@@ -34,6 +34,7 @@ _SYNONYMS = {
     "gift": "present geschenk cadeau",
     "guarante": "guarantee warranti warranty warrant garantie",
     "old": "age",
+    "person": "human staff mensch menschen mitarbeiter personne",
     "open": "hour hours close closed shut geoffnet offen offnungszeiten ouvert ouverts horaires",
     "order": "buy purchase parcel package bestellung commande colis",
     "overseas": "abroad international internat",

@@ -783,7 +783,8 @@ def test_it_erases_a_visitor_and_says_what(house, ann, bob, store):
     assert len(mine) > 8
     reply = ann.call("DELETE", "/v1/visitor")
     assert reply.status == 200
-    assert reply.json["erased"] == {"conversations": 2, "messages": 4, "feedback": 1, "turns": 2, "identities": 1, "left": 0}
+    counts = {"conversations": 2, "messages": 4, "feedback": 1, "turns": 2, "identities": 1, "left": 0}
+    assert reply.json["erased"] == counts
     left = [key for key in house.stored() if ":rate:ip" not in key and ":rate:site" not in key and ":ledger" not in key]
     assert not [key for key in left if ann.id in key or ann.conversation in key or ":identity:" in key]
     assert len([key for key in left if ":turn:" in key]) == 2, "bob's, and only bob's"

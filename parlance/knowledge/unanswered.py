@@ -64,8 +64,8 @@ class UnansweredQuestions:
         self._store = store
 
     def record(self, site: str, question: Unanswered, retain_days: int) -> None:
-        """Keeps one; what is too old or too much by now goes. Nothing is kept of a visitor who has been erased: `erase`
-        is called when the visitor's record is gone, so it finds what was written before, and who writes later sees it."""
+        """Keeps one; what is too old or too much by now goes. Nothing is kept of who has been erased: `erase` is
+        called when the visitor's record is gone, so it finds what was written before, and who writes later sees it."""
         place, life, row = keys.unanswered(site), retain_days * _DAY_MS, question.to_json()
         *_, there = self._store.many(
             [
