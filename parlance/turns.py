@@ -308,6 +308,7 @@ def _retold(message: Message, conversation: str) -> Iterator[bytes]:
     """A finished answer as a stream, from what the transcript kept of it."""
     start = {"turn": message.turn, "conversation": conversation, "message": message.id}
     done = {"message": message.id, "state": message.state, "stop_reason": "end_turn", "text": message.text}
-    yield events.with_id("0-1", events.frame(events.START, start))
-    yield events.with_id("0-2", events.text_frame(message.text))
-    yield events.with_id("0-3", events.frame(events.DONE, done))
+    sources = [events.frame(events.SOURCE, source) for source in message.sources]
+    frames = [events.frame(events.START, start), events.text_frame(message.text), *sources]
+    for number, frame in enumerate([*frames, events.frame(events.DONE, done)], start=1):
+        yield events.with_id(f"0-{number}", frame)

@@ -14,6 +14,7 @@ import gevent
 import pytest
 
 from parlance.site import Http, Passage, Site, Tool
+from parlance.store import keys
 from parlance.tools.belt import ROUNDS
 from parlance.voice.render import LIBRARY_CHARS
 from tests.house import FERN, MOSS, House, Stream, until
@@ -283,6 +284,17 @@ def test_a_cited_answer_is_replayed_from_every_id(reader):
         rest.all()
         after = first.raw.index(b"\n\n", first.raw.index(f"id: {event.id}\n".encode())) + 2
         assert rest.raw == first.raw[after:]
+
+
+def test_a_cited_answer_is_told_again_when_its_journal_is_gone(reader, store):
+    message = reader.message("Do you mend umbrellas?")
+    first = reader.send(given={"json": message})
+    first.all()
+    store.do("DEL", keys.events("fern", first.turn))
+    again = reader.send(given={"json": message})
+    assert again.names == ["start", "text", "source", "done"]
+    assert (again.end.data, again.text) == (first.end.data, first.text)
+    assert [event.data for event in again.seen if event.name == "source"] == reader.messages()[1]["sources"]
 
 
 def test_a_source_without_an_address_has_none(reader):
