@@ -18,12 +18,15 @@ help: ## this list
 run: .venv/run.stamp ## start everything: store, demo website, server; Ctrl-C stops it (PORT=8000)
 	@exec $(BIN)/python serve.py
 
-# gevent patches the server's tests as it patches a worker; a browser is driven from an unpatched process.
+# gevent patches the server's tests as it patches a worker; a browser is driven from an unpatched process. Both mostly
+# wait, so they run beside each other.
 test: .venv/dev.stamp system ## all tests, the browser's included
-	@failed=; \
+	@failed=; said=$$(mktemp); \
+	$(PYTEST) tests/browser >$$said 2>&1 & browser=$$!; \
 	$(PYTEST) -p tests.patched --ignore=tests/browser --ignore=tests/js tests || failed="$$failed python"; \
-	node --test tests/js/*.test.*js || failed="$$failed javascript"; \
-	$(PYTEST) tests/browser || failed="$$failed browser"; \
+	node --test --test-reporter=dot tests/js/*.test.*js || failed="$$failed javascript"; \
+	wait $$browser || failed="$$failed browser"; \
+	cat $$said; rm -f $$said; \
 	if [ -n "$$failed" ]; then echo "make test: failed:$$failed" >&2; exit 1; fi
 
 check: .venv/dev.stamp node_modules/.stamp ## lint, types of Python and JavaScript, documentation

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -36,14 +36,15 @@ class Message:
 
     def to_json(self) -> str:
         """As the store keeps it: without what is empty and need not be there; feedback lives in a place of its own."""
-        kept = {k: v for k, v in asdict(self).items() if (v or k == "text") and k != "feedback"}
-        return json.dumps(kept, ensure_ascii=False)
+        values = ((name, getattr(self, name)) for name in _KEPT)
+        return msgspec.json.encode({name: value for name, value in values if value or name == "text"}).decode()
 
     @classmethod
     def from_json(cls, text: str | bytes) -> Message:
         return _message(text)
 
 
+_KEPT = tuple(field.name for field in fields(Message) if field.name != "feedback")
 _message = msgspec.json.Decoder(Message).decode
 
 

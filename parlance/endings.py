@@ -29,6 +29,7 @@ NO_MODEL = ("overloaded", "unavailable")
 PASSAGES = 3
 PASSAGE_CHARS = 600
 LISTED = 3
+QUESTION_WORDS = 3  # less is a greeting or thanks
 COVERED = 0.3  # of the question's words, by weight: below that, the site's texts do not speak of it
 
 
@@ -70,7 +71,7 @@ class Endings:
             if not finished:
                 raise Fenced(task.turn)
             self._journal.close(task.log, event_id, frame)
-        if task.asked and (site.knowledge or site.voice.faqs):
+        if len(task.asked.split()) >= QUESTION_WORDS and (site.knowledge or site.voice.faqs):
             self._note_unanswered(site, task)
         self._metrics.turn_ended(state)
         if state != events.COMPLETE:

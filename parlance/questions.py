@@ -18,11 +18,14 @@ from parlance.site import Site
 from parlance.toolbox import Toolbox
 from parlance.voice.render import render
 
+PRICED_S = 60.0
+
 
 class Questions:
     def __init__(self, conversations: Conversations, models: Catalogue, toolbox: Toolbox) -> None:
         self._conversations, self._models, self._toolbox = conversations, models, toolbox
         self._voices: dict[tuple[str, int], str] = {}
+        self._priced: dict[tuple[str, int], float] = {}
         self._sizes: dict[tuple[str, int], int] = {}
 
     def put(self, site: Site, task: Task) -> Question:
@@ -50,9 +53,13 @@ class Questions:
         return worst_case(models[0], size, most_output(models[0], max_tokens), at)
 
     def check_prices(self, site: Site, at: float) -> None:
-        """Raises UnknownPrice where a model that may be asked has no price at `at`."""
-        for model in self._means(site, soft=False)[0]:
-            model.cost(Usage(), at)
+        """Raises UnknownPrice where a model that may be asked has no price at `at`. Prices change by the day, so what
+        was found is good for a while."""
+        version = (site.key, site.version)
+        if not 0 <= at - self._priced.get(version, 0.0) < PRICED_S:
+            for model in self._means(site, soft=False)[0]:
+                model.cost(Usage(), at)
+            self._priced[version] = at
 
     def _stable_size(self, site: Site) -> int:
         """Bytes of what every request of a version begins with: the tools and the voice."""

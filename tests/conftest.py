@@ -37,7 +37,7 @@ def store(redis_url: str) -> Iterator[Store]:
     store = Store(redis_url)
     store.do("FLUSHALL")
     yield store
-    store.redis.close()
+    store.close()
 
 
 @pytest.fixture(scope="session")
@@ -60,7 +60,7 @@ def cluster_store(cluster_url: str) -> Iterator[Store]:
     store = Store(cluster_url)
     store.redis.flushall(target_nodes="primaries")
     yield store
-    store.redis.close()
+    store.close()
 
 
 @pytest.fixture

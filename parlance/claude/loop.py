@@ -241,7 +241,7 @@ class _Answering:
         usable = bool(tools.definitions())
         while True:
             stream = yield from self._call(model, begun)
-            if stream.stop_reason == "tool_use" and usable:
+            if stream.stop_reason == "tool_use" and usable and stream.tool_uses:
                 usable = not tools.spent  # once more after that: then Claude is told so, and answers with what it has
                 begun = [*begun, _said(stream), {"role": "user", "content": self._use(tools, stream)}]
                 self.apart = True

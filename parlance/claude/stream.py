@@ -78,6 +78,11 @@ class Stream:
         return self.stopped and bool(self.stop_reason)
 
     @property
+    def tool_uses(self) -> bool:
+        """Whether a tool is called in it."""
+        return any(block.get("type") == "tool_use" for block in self.blocks)
+
+    @property
     def text(self) -> str:
         return "".join(piece for index in sorted(self.texts) for piece in self.texts[index])
 
