@@ -12,6 +12,8 @@ import sys
 import uuid
 from pathlib import Path
 
+import msgspec
+
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from app import create_app
@@ -39,10 +41,10 @@ application = Application()
 
 def asked(environ):
     """`{"message", "token": "TOKEN CONVERSATION"}` as the protocol's POST /v1/messages."""
-    body = environ["wsgi.input"].read(int(environ["CONTENT_LENGTH"]))
-    message, _, tail = body.removeprefix(b'{"message":').rpartition(b',"token":"')
-    token, conversation = tail.removesuffix(b'"}').decode().split()
-    asking = b'{"conversation":"%s","id":"%s","text":%s}' % (conversation.encode(), str(uuid.uuid4()).encode(), message)
+    body = msgspec.json.decode(environ["wsgi.input"].read(int(environ["CONTENT_LENGTH"])))
+    token, conversation = body["token"].split()
+    message = {"conversation": conversation, "id": str(uuid.uuid4()), "text": body["message"]}
+    asking = msgspec.json.encode(message)
     return with_body(environ, "/v1/messages", asking) | {"HTTP_AUTHORIZATION": f"Bearer {token}"}
 
 
