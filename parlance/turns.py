@@ -6,6 +6,7 @@ its own: recall, ask, write every event into the journal, finish. Whoever watche
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -272,11 +273,19 @@ class Turns:
                 self._journal.write(task.log, events.SOURCE, step.data())
             elif isinstance(step, Opening):
                 self._booking.open(site, task, step.call)
+                if step.call.retries or task.epoch:
+                    self._make_sure(task)
             elif isinstance(step, Call):
                 self._booking.close(site, task, step)
             else:
                 return _worth_keeping(step)
         raise AssertionError("an answer without an end")
+
+    def _make_sure(self, task: Task) -> None:
+        """Wait until it is noted that a call is made, so that no death of this worker leaves it unbooked. The first
+        call does not wait: it is what the visitor waits for, and its note is on its way before the request is."""
+        with contextlib.suppress(StoreUnavailable):
+            self._journal.settle(task.log)
 
     def _heard(self, task: Task) -> tuple[Call, bool, float]:
         """The call that has said its first word, whether it is the turn's first too, and how long that took."""
