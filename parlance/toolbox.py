@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 from parlance.conversations import stamp
@@ -73,12 +74,17 @@ class Toolbox:
 
 
 class InUse:
-    """The tools of one turn, as the loop sees them."""
+    """The tools of one turn, as the loop sees them. Its belt knows nothing of it: in a circle of the two, the turn's
+    whole log would outlive the turn until the next garbage collection."""
 
     def __init__(self, tools: Sequence[Tool], journal: Journal, site: Site, task: Task, at: str) -> None:
-        self._journal, self._task = journal, task
-        self._results = dict(_recorded(note) for _, note in task.log.notes if note.startswith(NOTE))
-        self._belt = Belt(tools, tell=self._tell, recall=self._results.get, remember=self._remember)
+        results = dict(_recorded(note) for _, note in task.log.notes if note.startswith(NOTE))
+        self._belt = Belt(
+            tools,
+            tell=partial(journal.write, task.log),
+            recall=results.get,
+            remember=partial(_remember, journal, task, results),
+        )
         self._context = Context(
             site=site.key,
             turn=task.turn,
@@ -99,19 +105,15 @@ class InUse:
     def use(self, blocks: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
         return self._belt.call(blocks, self._context)
 
-    def _tell(self, event: str, data: dict[str, Any]) -> None:
-        self._journal.write(self._task.log, event, data)
 
-    def _remember(self, place: str, result: Result) -> None:
-        """Into the journal, and wait until it is there. In an outage the turn goes on without: its viewers wait."""
-        self._results[place] = result
-        turn, note = self._task.log, f"{NOTE.decode()}{place} {result.to_json()}"
-        turn.notes.append((turn.last, note.encode()))  # should the turn come back to this worker
-        self._journal.note(turn, note)
-        try:
-            self._journal.settle(turn)
-        except StoreUnavailable as error:
-            log("tool_result_not_kept", level="warning", error=error, **self._task.names)
+def _remember(journal: Journal, task: Task, results: dict[str, Result], place: str, result: Result) -> None:
+    """Into the journal, and wait until it is there. In an outage the turn goes on without: its viewers wait."""
+    results[place] = result
+    journal.note(task.log, f"{NOTE.decode()}{place} {result.to_json()}")
+    try:
+        journal.settle(task.log)
+    except StoreUnavailable as error:
+        log("tool_result_not_kept", level="warning", error=error, **task.names)
 
 
 def _recorded(note: bytes) -> tuple[str, Result]:
