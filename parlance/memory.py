@@ -44,11 +44,8 @@ def window(messages: Sequence[Said], limit: int) -> Window:
     sizes = [estimate(message.text) for message in messages]
     for i, size in enumerate(sizes):
         total += size
-        if total > limit and start < i:
-            while start < i and (total > limit * KEEP or messages[start].role != "visitor"):
-                total -= sizes[start]
-                start += 1
-    while start < len(messages) - 1 and messages[start].role != "visitor":
-        total -= sizes[start]
-        start += 1
+        full = total > limit
+        while start < i and ((full and total > limit * KEEP) or messages[start].role != "visitor"):
+            total -= sizes[start]
+            start += 1
     return Window(start, total)
