@@ -1,7 +1,7 @@
 # The whole working day. Each command sets up what it needs; `make help` lists them.
 
 # command=Debian package. Needed by test and check only; `make run` needs nothing but Python and this folder.
-SYSTEM := chromium=chromium redis-server=redis-server node=nodejs npm=npm
+SYSTEM := chromium=chromium redis-server=redis-server node=nodejs npm=npm curl=curl
 
 PYTHON ?= python3
 BIN    := .venv/bin
